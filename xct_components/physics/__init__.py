@@ -1,0 +1,1 @@
+"""Physics of a radiograph as pure functions: attenuation, projection, film formation, consistency."""
