@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ LARGEST_RATIO = 10.0
 BINOMIAL = (0.25, 0.5, 0.25)
 
 
+@runtime_checkable
 class Consistency(Protocol):
     """Anything that brings a volume closer to its films: (mu, films, grid, beams) -> mu."""
 
@@ -172,8 +173,9 @@ def relative_film_error(
 
 def _ray_ratio(film: Tensor, projected: Tensor, tolerance: float) -> Tensor:
     """What every ray must be multiplied by; 1 where there is nothing to scale."""
-    excess = film - projected
-    wanted = projected + excess - excess.clamp(-tolerance, tolerance)
+    wanted = film
+    if tolerance > 0.0:
+        wanted = film - (film - projected).clamp(-tolerance, tolerance)
     ratio = wanted / projected.clamp_min(EMPTY_RAY)
     return torch.where(projected > EMPTY_RAY, ratio.clamp(0.0, LARGEST_RATIO), 1.0)
 

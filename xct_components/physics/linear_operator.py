@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 
+@runtime_checkable
 class LinearOperator(Protocol):
     """A matrix too large to write down: ``operator(x)`` applies it, ``operator.adjoint`` is its transpose."""
 

@@ -37,7 +37,7 @@ class SlicePositions:
     @classmethod
     def of(cls, rays: VoxelRays, layout: SliceLayout, footprint: Footprint) -> SlicePositions:
         """One ray through each pixel's centre, or for the area footprint enough rays to average its box (``box_width``)."""
-        middle_row, middle_col = torch.tensor([[(rays.rows - 1) / 2], [(rays.cols - 1) / 2]], dtype=torch.float64)
+        middle_row, middle_col = torch.tensor([[rays.middle[0]], [rays.middle[1]]], dtype=torch.float64)
         center, _ = _crossings(rays, layout, middle_row, middle_col)
         shifts = (
             _crossings(rays, layout, middle_row + 1, middle_col)[0],

@@ -31,7 +31,7 @@ def projection_operator(grid: VolumeGrid, beam: Beam, footprint: FootprintName =
     Raises:
         ValueError: for an unknown footprint, a volume outside the beam, or a source inside the volume.
     """
-    kind, rays = _footprint(footprint), VoxelRays.of(beam, grid)
+    kind, rays = Footprint(footprint), VoxelRays.of(beam, grid)
     plane = rays.plane_axes
     if plane is None:
         others = [axis for axis in range(3) if axis != rays.depth_axis]
@@ -83,12 +83,6 @@ def _crossings(rays: VoxelRays, axis: int, step: float, slices: int) -> tuple[Te
 
 def _layout(grid: VolumeGrid, axes: tuple[int, int, int]) -> SliceLayout:
     return SliceLayout(grid.shape, axes, (0, grid.shape[axes[1]]), (0, grid.shape[axes[2]]))
-
-
-def _footprint(name: str) -> Footprint:
-    if name not in ("area", "ray"):
-        raise ValueError(f'footprint must be "area" or "ray", got {name!r}')
-    return Footprint(name)
 
 
 def _outside(grid: VolumeGrid, beam: Beam) -> ValueError:

@@ -11,10 +11,10 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
-#: Boxes narrower than this (in samples) are widened to it: no 0/0, and a change of 1e-13 in the kernel's variance.
+#: Boxes narrower than this (in samples) are left out, without a trace in float64: no 0/0.
 NARROWEST_BOX = 1e-6
 #: How unevenly neighbouring voxels may count on a film: the ripple that ``box_width`` leaves.
-COVERAGE_RIPPLE = 0.01
+COVERAGE_RIPPLE = 0.005
 #: Taps of a map with at most this many (slice, sample) pairs are kept for the next call with the same geometry.
 KEPT_TAPS = 1 << 17
 
@@ -26,6 +26,10 @@ class Footprint(str, Enum):
     """The linear interpolant at its centre (Joseph, IEEE Trans Med Imaging 1982;1:192)."""
     AREA = "area"
     """The mean of the linear interpolant over its width: see ``area_weight`` and ``box_width``."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Footprint:
+        raise ValueError(f'footprint must be "area" or "ray", got {value!r}')
 
 
 def ray_weight(distance: Tensor) -> Tensor:
@@ -39,7 +43,8 @@ def area_weight(distance: Tensor, width: Tensor) -> Tensor:
     The weights are >= 0, sum to 1 over the samples, and have their centroid at the box's centre.
     """
     box = width.clamp_min(NARROWEST_BOX)
-    return (_hat_integral(distance + box / 2) - _hat_integral(distance - box / 2)).clamp_min(0.0) / box
+    mean = (_hat_integral(distance + box / 2) - _hat_integral(distance - box / 2)).clamp_min(0.0) / box
+    return torch.where(width > NARROWEST_BOX, mean, ray_weight(distance))
 
 
 def box_width(pixel_width: Tensor) -> Tensor:
@@ -56,7 +61,7 @@ def box_width(pixel_width: Tensor) -> Tensor:
         middle = (low + high) / 2
         too_narrow = torch.sinc(middle) > allowed
         low, high = torch.where(too_narrow, middle, low), torch.where(too_narrow, high, middle)
-    return high * pixel_width
+    return low * pixel_width
 
 
 def _hat_integral(x: Tensor) -> Tensor:
@@ -156,7 +161,7 @@ class AxisMap:
     @cached_property
     def box(self) -> Tensor:
         """(K,) width of the averaging box in input samples (area footprint)."""
-        return box_width(self.slope.abs()).clamp_min(NARROWEST_BOX)
+        return box_width(self.slope.abs())
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from xct_components.geometry import Beam, VolumeGrid
+from xct_components.geometry.vectors import as_tensor
 
 #: A detector whose axes drift less than this many voxels over its whole length counts as aligned with the voxels.
 ALIGNED_DRIFT_VOXELS = 1e-4
@@ -26,6 +27,7 @@ class VoxelRays:
         col_step: (3,) voxel step from one film column to the next.
         rows: film rows.
         cols: film columns.
+        middle: (row, column) of the film where the ray perpendicular to it arrives, wherever the film is cropped.
         depth_axis: 0, 1 or 2: the volume axis along which the rays mainly run.
         voxel_steps_mm: (3, 3) the voxel axes in mm (columns), to measure lengths along rays.
     """
@@ -36,6 +38,7 @@ class VoxelRays:
     col_step: Tensor
     rows: int
     cols: int
+    middle: tuple[float, float]
     depth_axis: int
     voxel_steps_mm: Tensor
 
@@ -50,9 +53,9 @@ class VoxelRays:
         source = voxel_from_world @ beam.source_homogeneous
         corner = beam.pixel_centers_mm(torch.tensor([[0, 0], [1, 0], [0, 1]]))
         pixel_00, below, right = grid.voxels_from_world(corner)
-        middle = grid.voxels_from_world(torch.tensor([beam.detector_center_mm], dtype=torch.float64))[0]
-        central = middle - source[:3] if source[3] else source[:3]
-        depth_axis = int(central.abs().argmax())
+        row, col = _perpendicular_pixel(beam)
+        pixel = pixel_00 + row * (below - pixel_00) + col * (right - pixel_00)
+        central = pixel - source[:3] if source[3] else source[:3]
         rays = cls(
             source,
             pixel_00,
@@ -60,7 +63,8 @@ class VoxelRays:
             right - pixel_00,
             beam.detector.rows,
             beam.detector.cols,
-            depth_axis,
+            (row, col),
+            int(central.abs().argmax()),
             grid.affine[:3, :3],
         )
         rays._check(grid)
@@ -114,3 +118,13 @@ class VoxelRays:
                 "beams must cross the volume's slices in one direction, got rays that run flat along them; "
                 "use a narrower cone or resample the volume"
             )
+
+
+def _perpendicular_pixel(beam: Beam) -> tuple[float, float]:
+    """(row, column) below the source; the film's middle if the source is infinitely far."""
+    row, col = (beam.detector.rows - 1) / 2, (beam.detector.cols - 1) / 2
+    if beam.source_homogeneous[3]:
+        offset = beam.source_homogeneous[:3] - as_tensor(beam.detector_center_mm)
+        row += float(offset @ as_tensor(beam.row_direction)) / beam.detector.pitch_mm[0]
+        col += float(offset @ as_tensor(beam.col_direction)) / beam.detector.pitch_mm[1]
+    return row, col

@@ -1,0 +1,176 @@
+"""Ray consistency on real anatomy: one patient's film, another patient's volume."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import itk
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xct_components.geometry import Beam, Detector, VolumeGrid, chest_beam_covering, chest_parallel_beam
+from xct_components.physics.attenuation import hu_to_mu_per_mm
+from xct_components.physics.consistency import (
+    Consistency,
+    HardConsistency,
+    NoConsistency,
+    SoftConsistency,
+    corrected_along_rays,
+    fit_gain_offset,
+    relative_film_error,
+)
+from xct_components.physics.projector import project
+
+DATA = Path(__file__).parents[1] / "data"
+GRID = VolumeGrid.chest((64, 64, 64), 5.0)
+PA = chest_beam_covering(GRID, "PA", 64, 64)
+LL = chest_beam_covering(GRID, "LL", 64, 64)
+
+
+def chest(name: str) -> Tensor:
+    """(1, 1, 64, 64, 64) mu of a CIP chest on GRID: resampled about the volume's middle, LPS header to RAS by hand."""
+    image = itk.imread(str(DATA / name))
+    values = torch.from_numpy(np.array(itk.array_view_from_image(image), dtype=np.float32))  # (z, y, x)
+    spacing, origin = np.array(image.GetSpacing()), np.array(image.GetOrigin())
+    direction = np.array(image.GetDirection())
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = direction * spacing, origin
+    affine[:2] *= -1  # LPS to RAS
+    stored = VolumeGrid.from_affine(values.shape, affine[:, [2, 1, 0, 3]])
+    here = VolumeGrid.chest(GRID.shape, 5.0, center_mm=stored.center_mm)
+    centers = here.world_from_voxels(torch.stack(torch.meshgrid(*[torch.arange(64.0)] * 3, indexing="ij"), -1))
+    voxel = stored.voxels_from_world(centers)
+    where = ((2 * voxel + 1) / torch.tensor(values.shape) - 1).flip(-1).float()[None]
+    ct_hu = F.grid_sample(values[None, None] + 1024, where, align_corners=False) - 1024
+    return hu_to_mu_per_mm(ct_hu)
+
+
+@pytest.fixture(scope="module")
+def patient() -> Tensor:
+    return chest("cip-ct-64.nrrd")
+
+
+@pytest.fixture(scope="module")
+def prior() -> Tensor:
+    """Another patient, blurred over 35 mm: what a mean chest looks like."""
+    other = chest("cip-test-input.nrrd")
+    return F.avg_pool3d(F.pad(other, (3,) * 6, mode="replicate"), 7, stride=1)
+
+
+def errors(volume: Tensor, film: Tensor, beams: Sequence[Beam]) -> list[float]:
+    return relative_film_error(volume, film, GRID, beams)[0].tolist()
+
+
+def test_the_prior_explains_another_patients_film_after_one_sweep_and_better_after_two(patient: Tensor, prior: Tensor) -> None:
+    film = project(patient, GRID, [PA])
+    before = errors(prior, film, [PA])[0]
+    after = [errors(corrected_along_rays(prior, film, GRID, [PA], sweeps=n), film, [PA])[0] for n in (1, 2, 3)]
+    assert before > 0.2  # otherwise there is nothing to show
+    assert after[0] <= 0.02  # the issue's bars
+    assert after[1] <= 0.006
+    assert after[2] <= 0.006  # a third sweep does no harm; what is left is finer than the voxels can follow
+
+
+def test_an_even_film_scales_an_even_volume_exactly_in_one_sweep() -> None:
+    """A ratio that is the same on all rays: blur and sharpening leave it alone, so the closed form is mu * y / (mu * depth)."""
+    grid, beam = VolumeGrid.chest((6, 5, 7), 10.0), chest_parallel_beam("PA", Detector(3, 5, 10.0))
+    mu, film = torch.full((1, 1, 6, 5, 7), 0.01).double(), torch.full((1, 1, 1, 3, 5), 0.9).double()
+    corrected = corrected_along_rays(mu, film, grid, [beam])
+    expected = mu.clone()
+    expected[..., 1:4, 1:6] *= 0.9 / (0.01 * 60.0)
+    torch.testing.assert_close(corrected, expected, rtol=1e-5, atol=0.0)  # the area box is never narrower than 1e-6 voxels
+
+
+def test_a_second_view_is_explained_as_well(patient: Tensor, prior: Tensor) -> None:
+    beams = [PA, LL]
+    film = project(patient, GRID, beams)
+    corrected = corrected_along_rays(prior, film, GRID, beams, sweeps=3)
+    assert max(errors(corrected, film, beams)) < 0.1 * min(errors(prior, film, beams))
+
+
+def test_the_corrected_volume_is_never_negative_and_air_stays_air(patient: Tensor, prior: Tensor) -> None:
+    film = project(patient, GRID, [PA])
+    holed = prior.clone()
+    holed[..., :10, :, :] = 0.0
+    holed[..., 40, 40, 40] = -0.01
+    corrected = corrected_along_rays(holed, film, GRID, [PA], sweeps=2)
+    assert float(corrected.min()) >= 0.0
+    assert float(corrected[..., :10, :, :].abs().max()) == 0.0
+    assert float(corrected[..., 40, 40, 40]) == 0.0
+
+
+def test_the_truth_is_a_fixed_point(patient: Tensor) -> None:
+    film = project(patient, GRID, [PA])
+    corrected = corrected_along_rays(patient, film, GRID, [PA])
+    torch.testing.assert_close(corrected, patient, rtol=1e-5, atol=1e-8)  # float32 ratio of two equal films
+
+
+def test_samples_are_corrected_independently(patient: Tensor, prior: Tensor) -> None:
+    mu, film = torch.cat((prior, patient)), project(torch.cat((patient, prior)), GRID, [PA])
+    together = corrected_along_rays(mu, film, GRID, [PA])
+    for i in range(2):
+        alone = corrected_along_rays(mu[i : i + 1], film[i : i + 1], GRID, [PA])
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-5, atol=1e-9)  # float32, other slab sizes
+
+
+def test_soft_consistency_undoes_an_unknown_gain_and_offset(patient: Tensor, prior: Tensor) -> None:
+    film = project(patient, GRID, [PA])
+    shown = 0.6 * film + 0.9  # what a display might have made of it
+    near = corrected_along_rays(prior, film, GRID, [PA])
+    start = 0.7 * near + 0.3 * patient
+    for tolerance in (0.0, 0.02):
+        soft = SoftConsistency(sweeps=2, tolerance=tolerance)(start, shown, GRID, [PA])
+        assert errors(soft, film, [PA])[0] < 0.02
+    gain, offset = fit_gain_offset(shown, film)
+    assert float(gain) == pytest.approx(1 / 0.6, rel=1e-4)
+    assert float(offset) == pytest.approx(-0.9 / 0.6, rel=1e-3)
+
+
+def test_a_difference_within_the_tolerance_is_left_alone(patient: Tensor) -> None:
+    film = project(patient, GRID, [PA])
+    slightly_off = film + 0.04 * torch.sin(torch.arange(64.0))
+    untouched = corrected_along_rays(patient, slightly_off, GRID, [PA], tolerance=0.05)
+    torch.testing.assert_close(untouched, patient, rtol=1e-5, atol=1e-8)
+    touched = corrected_along_rays(patient, slightly_off, GRID, [PA], tolerance=0.0)
+    assert float((touched - patient).abs().max()) > 1e-4
+
+
+def test_no_film_contrast_means_gain_one() -> None:
+    film, projected = torch.full((1, 1, 1, 4, 4), 2.0), torch.rand(1, 1, 1, 4, 4) + 1.0
+    gain, offset = fit_gain_offset(film, projected)
+    assert float(gain) == 1.0
+    assert float(offset) == pytest.approx(float(projected.mean()) - 2.0, abs=1e-6)
+
+
+def test_the_correction_is_differentiable_in_volume_and_film() -> None:
+    grid = VolumeGrid.chest((4, 3, 5), 40.0)
+    beam = chest_beam_covering(grid, "PA", 3, 5)
+    torch.manual_seed(0)
+    mu = (torch.rand(1, 1, 4, 3, 5, dtype=torch.float64) + 0.5).mul_(0.01).requires_grad_()
+    film = (project(mu.detach(), grid, [beam]) * 1.1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda m, y: corrected_along_rays(m, y, grid, [beam], sweeps=2), (mu, film))
+
+
+@pytest.mark.parametrize("consistency", [HardConsistency(), SoftConsistency(), NoConsistency()], ids=repr)
+def test_every_consistency_keeps_the_contract(consistency: Consistency, patient: Tensor, prior: Tensor) -> None:
+    film = project(patient, GRID, [PA])
+    out = consistency(prior, film, GRID, [PA])
+    assert out.shape == prior.shape
+    assert float(out.min()) >= 0.0
+    assert errors(out, film, [PA])[0] <= errors(prior, film, [PA])[0]
+    assert eval(repr(consistency)) == consistency
+    assert json.loads(json.dumps(vars(consistency))) == vars(consistency)
+
+
+def test_bad_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"sweeps must be 1, 2 or 3, got 0; use NoConsistency\(\) for none"):
+        HardConsistency(sweeps=0)
+    with pytest.raises(ValueError, match="sweeps must be 1, 2 or 3, got 4"):
+        SoftConsistency(sweeps=4)
+    with pytest.raises(ValueError, match=r"tolerance must be a line integral >= 0, got -0\.1"):
+        SoftConsistency(tolerance=-0.1)
