@@ -50,6 +50,7 @@ def project(
             shapes, a volume outside the beam, or a source inside the volume.
 
     Example:
+        >>> from xct_components.geometry import chest_beam_covering
         >>> grid = VolumeGrid.chest((64, 64, 64), spacing_mm=5.0)
         >>> film = project(torch.full((1, 1, 64, 64, 64), 0.02), grid, [chest_beam_covering(grid, "PA", 64, 64)])
         >>> film.shape, round(film[0, 0, 0, 32, 32].item(), 2)

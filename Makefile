@@ -1,0 +1,56 @@
+# Everything runs in .venv, which the first target that needs it builds. Fresh machine: Python 3.10 or newer, and make.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+BENCH_READY := .venv-bench/.ready
+DEMO_OUTPUT := demo_output
+COMMA := ,
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench clean
+.DELETE_ON_ERROR:
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY)  ## frontal and lateral radiographs of a real CT, as PNG
+	@$(BIN)/python -m xct_components demo --output $(DEMO_OUTPUT)
+	@echo "Look at: $(CURDIR)/$(DEMO_OUTPUT)"
+
+test: $(READY)  ## all tests, with every annotated shape and type checked
+	@$(BIN)/python -m pytest -q
+
+lint: $(READY)  ## ruff and mypy
+	@$(BIN)/ruff check . || { echo "lint: ruff objects; 'make format' repairs what can be repaired by itself"; exit 1; }
+	@$(BIN)/ruff format --check . || { echo "lint: layout differs; run 'make format'"; exit 1; }
+	@$(BIN)/mypy || { echo "lint: the type checker objects; each line above says where"; exit 1; }
+
+format: $(READY)  ## lay out the code and sort the imports
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format --quiet .
+
+bench: $(BENCH_READY)  ## the projector beside its peers (its own .venv-bench)
+	@.venv-bench/bin/python -m benchmarks.projector $(ARGS)
+
+clean:  ## remove environments, caches and outputs
+	@rm -rf .venv .venv-bench $(DEMO_OUTPUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# $(call environment,FOLDER,EXTRAS): an environment with this checkout and the tested versions of everything else.
+define environment
+	@command -v $(PYTHON) >/dev/null || { echo "make: no '$(PYTHON)' here; name yours: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "make: $(PYTHON) is older than 3.10; name a newer one: make PYTHON=python3.11"; exit 1; }
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1) || \
+		{ rm -rf $(1); echo "make: no environment; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Installing into $(1); the first time takes some minutes ..."
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(2)]" || \
+		{ echo "make: pip could not install; its last lines above say why. Offline? Set PIP_INDEX_URL, then run make again"; exit 1; }
+	@touch $@
+endef
+
+$(READY): pyproject.toml constraints.txt
+	$(call environment,.venv,dev$(COMMA)report)
+
+$(BENCH_READY): pyproject.toml constraints.txt
+	$(call environment,.venv-bench,bench)
