@@ -7,7 +7,7 @@ DEMO_OUTPUT := demo_output
 COMMA := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench oracle clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -31,6 +31,9 @@ format: $(READY)  ## lay out the code and sort the imports
 
 bench: $(BENCH_READY)  ## the projector beside its peers (its own .venv-bench)
 	@.venv-bench/bin/python -m benchmarks.projector $(ARGS)
+
+oracle: $(BENCH_READY)  ## our projector against RTK's, ray by ray (in .venv-bench)
+	@.venv-bench/bin/python -m pytest -q benchmarks/outside_oracle
 
 clean:  ## remove environments, caches and outputs
 	@rm -rf .venv .venv-bench $(DEMO_OUTPUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,148 @@
+"""The command line: ``xct simulate ...`` and ``xct demo ...``, or ``python -m xct_components``.
+
+Every failure is one line on stderr and an exit code of ``ExitCode``; XCT_TRACEBACK=1 adds the traceback.
+"""
+
+import contextlib
+import difflib
+import functools
+import inspect
+import io
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fire import Fire, decorators
+from fire.core import FireExit
+from fire.helptext import HelpText
+from fire.trace import FireTrace
+
+from xct_components import __version__
+from xct_components.demo import demo
+from xct_components.failures import ExitCode, Failure, InputWarning, UsageFailure, first_line
+from xct_components.simulate_command import simulate
+
+#: A command whose arguments are known; what it returns goes to stdout, line by line.
+Command = Callable[[], Sequence[object]]
+
+COMMANDS: dict[str, Callable[..., Sequence[object]]] = {"demo": demo, "simulate": simulate}
+
+_MEANINGS: dict[object, str] = {int: "a whole number", float: "a number", bool: "True or False"}
+#: How torch says that memory is short.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; by default the one of the process.
+
+    Args:
+        arguments: what follows ``xct`` on the command line.
+
+    Returns:
+        An ``ExitCode``.
+    """
+    try:
+        _run(_command(list(sys.argv[1:] if arguments is None else arguments)))
+    except KeyboardInterrupt:
+        return _complaint("interrupted; nothing was written", ExitCode.INTERRUPTED)
+    except Failure as failure:
+        return _complaint(str(failure), failure.exit_code)
+    except Exception as error:
+        if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY):
+            return _complaint("out of memory; crop or resample the CT, or use a larger machine", ExitCode.OUT_OF_RESOURCES)
+        return _complaint(
+            f"unexpected {type(error).__name__}: {first_line(error)} (XCT_TRACEBACK=1 shows where)", ExitCode.UNEXPECTED
+        )
+    return ExitCode.OK
+
+
+def _run(command: Command) -> None:
+    """Run; then say what was noticed on stderr, and what was written on stdout."""
+    with warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", InputWarning)
+        lines = command()
+    for message in dict.fromkeys(str(warning.message) for warning in noticed):
+        print(f"xct: warning: {message}", file=sys.stderr)
+    for line in lines:
+        print(line)
+
+
+def _complaint(message: str, code: ExitCode) -> int:
+    if os.environ.get("XCT_TRACEBACK"):
+        traceback.print_exc()
+    print(f"xct: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _command(arguments: list[str]) -> Command:
+    """What the arguments ask for, not yet run: fire finds misspelt options only after it has called a command.
+
+    Raises:
+        UsageFailure: for an unknown command or option, or a missing one.
+    """
+    if arguments == ["--version"]:
+        return lambda: [f"xct {__version__}"]
+    if not arguments or {"-h", "--help"} & set(arguments):
+        return lambda: [_help(arguments)]
+    chosen: list[Command] = []
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            Fire({name: _postponed(command, chosen) for name, command in COMMANDS.items()}, arguments, name="xct")
+    except FireExit as exit_:
+        if exit_.code:
+            raise UsageFailure(_usage_error(exit_.trace, arguments)) from exit_
+    if len(chosen) != 1:
+        raise UsageFailure(f"no command among {' '.join(arguments)!r}; `xct --help` lists them")
+    return chosen[0]
+
+
+def _postponed(command: Callable[..., Sequence[object]], chosen: list[Command]) -> Callable[..., None]:
+    @functools.wraps(command)
+    def choose(*args: Any, **kwargs: Any) -> None:
+        chosen.append(functools.partial(command, *args, **kwargs))
+
+    parsers = {name: _parser(parameter) for name, parameter in inspect.signature(command).parameters.items()}
+    return decorators.SetParseFns(**{name: parser for name, parser in parsers.items() if parser})(choose)
+
+
+def _parser(parameter: inspect.Parameter) -> Callable[[str], object] | None:
+    """How to read an option as what its annotation says; None leaves it to fire, which guesses: 2024 a number, a,b a tuple."""
+    kind, what = parameter.annotation, _MEANINGS.get(parameter.annotation)
+    if kind in (str, str | None):
+        return str
+
+    def read(text: str) -> object:
+        try:
+            return {"True": True, "False": False}[text] if kind is bool else kind(text)
+        except (KeyError, ValueError) as error:
+            raise UsageFailure(f"{parameter.name} must be {what}, got {text!r}") from error
+
+    return read if what else None
+
+
+def _usage_error(trace: FireTrace, arguments: list[str]) -> str:
+    reason = trace.elements[-1].ErrorAsStr()
+    command = COMMANDS.get(arguments[0])
+    if command is None:
+        return f"unknown command {arguments[0]!r}; `xct --help` lists the commands"
+    unknown = reason.removeprefix("Could not consume arg: ").lstrip("-").partition("=")[0].replace("-", "_")
+    close = difflib.get_close_matches(unknown, inspect.signature(command).parameters, n=1)
+    hint = f"did you mean --{close[0]}? " if close and reason.startswith("Could not") else ""
+    return f"{reason}; {hint}`xct {arguments[0]} --help` lists the options"
+
+
+def _help(arguments: list[str]) -> str:
+    trace = FireTrace(COMMANDS, name="xct")
+    command = COMMANDS.get(arguments[0]) if arguments else None
+    if command is None:
+        return str(HelpText(COMMANDS, trace=trace))
+    trace.AddAccessedProperty(command, arguments[0], [arguments[0]], None, None)
+    return str(HelpText(command, trace=trace))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

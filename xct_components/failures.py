@@ -1,0 +1,66 @@
+"""Failures a user can act on, each with the exit code of the command line. Belongs to no layer and imports nothing of ours."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What ``xct`` returns to the shell."""
+
+    OK = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    UNREADABLE = 3
+    REFUSED = 4
+    WEIGHTS = 5
+    OUT_OF_RESOURCES = 6
+    CANNOT_WRITE = 7
+    PARTIAL = 8
+    INTERRUPTED = 130
+
+
+class Failure(Exception):
+    """A failure whose message is written for the user: one or two lines, no traceback needed."""
+
+    exit_code = ExitCode.UNEXPECTED
+
+
+class UsageFailure(Failure, ValueError):
+    """An option or argument that cannot be meant."""
+
+    exit_code = ExitCode.USAGE
+
+
+class UnreadableInput(Failure, OSError):
+    """An input that is missing, empty, truncated or damaged."""
+
+    exit_code = ExitCode.UNREADABLE
+
+
+class RefusedInput(Failure, ValueError):
+    """An input that can be read, but is not what the command works on."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class OutOfResources(Failure, MemoryError):
+    """Work that does not fit into memory or onto the device."""
+
+    exit_code = ExitCode.OUT_OF_RESOURCES
+
+
+class CannotWrite(Failure, OSError):
+    """An output that cannot be written, or would replace something."""
+
+    exit_code = ExitCode.CANNOT_WRITE
+
+
+class InputWarning(UserWarning):
+    """Something about an input that the user should know although the work goes on; it holds no patient data."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line that an error says, or its kind: what fits into one line for the user."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
