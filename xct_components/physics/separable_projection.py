@@ -22,6 +22,8 @@ from xct_components.physics.slice_taps import AxisMap, Taps, TransposedAxisMap
 
 #: Bytes of one slab of slices: what stays in a core's second-level cache (measured best of 1, 2, 4, 8, 16 MiB).
 SLAB_BYTES = 1 << 20
+#: On an accelerator, where a slab costs a few kernel launches (a choice, not yet measured).
+ACCELERATOR_SLAB_BYTES = 256 << 20
 #: A volume whose slices are not contiguous is read this many slices at a time: one cache line of float32.
 STRIDED_SLICES = 16
 
@@ -167,7 +169,8 @@ def accumulation_dtype(x: Tensor) -> torch.dtype:
 def _slabs(slices: Tensor, lines: int, dtype: torch.dtype) -> Iterator[slice]:
     sheets, depth, height, width = slices.shape
     slice_bytes = sheets * max(height, lines) * width * dtype.itemsize
-    thickness = max(SLAB_BYTES // slice_bytes, STRIDED_SLICES if slices.stride(1) == 1 else 1)
+    slab_bytes = SLAB_BYTES if slices.device.type == "cpu" else ACCELERATOR_SLAB_BYTES
+    thickness = max(slab_bytes // slice_bytes, STRIDED_SLICES if slices.stride(1) == 1 else 1)
     return (slice(start, min(start + thickness, depth)) for start in range(0, depth, thickness))
 
 
@@ -197,7 +200,7 @@ def _row_sums(table: Tensor, taps: Taps, slab: slice, strides: tuple[int, int], 
 def _turned(block: Tensor) -> Tensor:
     """(k, A, S, B) -> (k B, S A), contiguous."""
     slices, a, sheets, b = block.shape
-    if sheets > 1:
+    if sheets > 1 or block.device.type != "cpu":
         return block.permute(0, 3, 2, 1).reshape(slices * b, sheets * a)
     turned = block.new_empty((slices, b, a))
     for k in range(slices):  # the two-dimensional copy is blocked: half the CPU time of one permuted copy

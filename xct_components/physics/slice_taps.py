@@ -17,6 +17,8 @@ NARROWEST_BOX = 1e-6
 COVERAGE_RIPPLE = 0.005
 #: Taps of a map with at most this many (slice, sample) pairs are kept for the next call with the same geometry.
 KEPT_TAPS = 1 << 17
+#: Slices whose taps are computed together: the float64 intermediates of more would outweigh the result.
+SLICES_AT_A_TIME = 64
 
 
 class Footprint(str, Enum):
@@ -146,13 +148,14 @@ class AxisMap:
         """The taps, computed now."""
         return _taps((self.slope, self.intercept), self.half_width(), (self.n_out, self.n_in), self.weight, device, dtype)
 
-    def weight(self, output_sample: Tensor, input_sample: Tensor) -> Tensor:
-        """Weight between samples, (K, *, *) each, in float64."""
-        slope, intercept = (x.to(output_sample.device)[:, None, None] for x in (self.slope, self.intercept))
+    def weight(self, slices: slice, output_sample: Tensor, input_sample: Tensor) -> Tensor:
+        """Weight between samples of some slices, (k, *, *) each, in float64."""
+        device = output_sample.device
+        slope, intercept, box = (x[slices].to(device)[:, None, None] for x in (self.slope, self.intercept, self.box))
         distance = input_sample - (slope * output_sample + intercept)
         if self.footprint is Footprint.RAY:
             return ray_weight(distance)
-        return area_weight(distance, self.box.to(distance.device)[:, None, None])
+        return area_weight(distance, box)
 
     def half_width(self) -> Tensor:
         """(K,) distance in input samples beyond which the weight is 0."""
@@ -203,7 +206,9 @@ class TransposedAxisMap:
         """The taps, computed now."""
         one = self.original
         centers, reach = (1 / one.slope, -one.intercept / one.slope), one.half_width() / one.slope.abs()
-        return _taps(centers, reach, (self.n_out, self.n_in), lambda to, taken: one.weight(taken, to), device, dtype)
+        return _taps(
+            centers, reach, (self.n_out, self.n_in), lambda slices, to, taken: one.weight(slices, taken, to), device, dtype
+        )
 
 
 @lru_cache(maxsize=32)
@@ -215,15 +220,21 @@ def _taps(
     centers: tuple[Tensor, Tensor],
     reach: Tensor,
     counts: tuple[int, int],
-    weight: Callable[[Tensor, Tensor], Tensor],
+    weight: Callable[[slice, Tensor, Tensor], Tensor],
     device: torch.device,
     dtype: torch.dtype,
 ) -> Taps:
-    """For each sample ``to``, the samples within ``reach`` of slope * to + intercept, weighed by ``weight(to, taken)``."""
+    """For each sample ``to`` those within ``reach`` of slope * to + intercept, weighed by ``weight(slices, to, taken)``."""
     (n_to, n_from), width = counts, math.floor(2 * float(reach.amax())) + 1
-    slope, intercept, reach = (x.to(device)[:, None, None] for x in (*centers, reach))
+    index = torch.empty((len(reach), n_to, width), dtype=torch.int32, device=device)
+    weights = torch.empty_like(index, dtype=dtype)
     to = torch.arange(n_to, device=device, dtype=torch.float64)[None, :, None]
-    taken = torch.ceil(slope * to + intercept - reach) + torch.arange(width, device=device, dtype=torch.float64)
-    inside = (taken >= 0) & (taken < n_from)
-    weights = torch.where(inside, weight(to, taken), 0.0).to(dtype)
-    return Taps(taken.clamp(0, n_from - 1).to(torch.int32), weights)
+    offsets = torch.arange(width, device=device, dtype=torch.float64)
+    for start in range(0, len(reach), SLICES_AT_A_TIME):
+        slices = slice(start, start + SLICES_AT_A_TIME)
+        slope, intercept, half = (x[slices].to(device)[:, None, None] for x in (*centers, reach))
+        taken = torch.ceil(slope * to + intercept - half) + offsets
+        inside = (taken >= 0) & (taken < n_from)
+        weights[slices] = torch.where(inside, weight(slices, to, taken), 0.0)
+        index[slices] = taken.clamp_(0, n_from - 1)
+    return Taps(index, weights)
