@@ -20,8 +20,9 @@ from torch import Tensor
 
 from xct_components.physics.slice_taps import AxisMap, Taps, TransposedAxisMap
 
-#: Bytes of one slab of slices: what stays in a core's second-level cache (measured best of 1, 2, 4, 8, 16 MiB).
-SLAB_BYTES = 1 << 20
+#: Bytes of one slab of slices: small enough for a core's cache, and for the allocator to hand out the same pages again
+#: (measured best of 1/4, 1/2, 3/4, 1, 2, 4 MiB).
+SLAB_BYTES = 1 << 19
 #: On an accelerator, where a slab costs a few kernel launches (a choice, not yet measured).
 ACCELERATOR_SLAB_BYTES = 256 << 20
 #: A volume whose slices are not contiguous is read this many slices at a time: one cache line of float32.
@@ -67,13 +68,13 @@ class SliceLayout:
 
 
 @dataclass(frozen=True)
-class SliceSum:
-    """Film from volume: (S, D, H, W) -> (S, rows, cols), the sum over slices of resampled slices, times ``scale``.
+class SliceResampling:
+    """Two banded maps per slice between a volume (S, D, H, W) and a film (S, rows, cols).
 
     Args:
-        layout: where the slices lie in the volume.
-        y_map: from Y voxels to one film axis V, slice by slice.
-        x_map: from X voxels to the other film axis U, slice by slice.
+        layout: where the slices lie in the volume; voxels outside them are 0.
+        y_map: between Y voxels and one film axis V, slice by slice, in the direction of the operator.
+        x_map: between X voxels and the other film axis U, likewise.
         turned: whether V runs along the film's columns instead of its rows.
         scale: factor per film pixel, broadcastable to (rows, cols).
     """
@@ -83,6 +84,10 @@ class SliceSum:
     x_map: Banded
     turned: bool
     scale: Tensor
+
+
+class SliceSum(SliceResampling):
+    """Film from volume: the sum over slices of resampled slices, times ``scale``."""
 
     @property
     def adjoint(self) -> SliceSpread:
@@ -108,23 +113,8 @@ class SliceSum:
         return film * self.scale.to(film)
 
 
-@dataclass(frozen=True)
-class SliceSpread:
-    """Volume from film: (S, rows, cols) -> (S, D, H, W), each slice resampled from the film times ``scale``.
-
-    Args:
-        layout: where the slices lie in the volume; voxels outside them are 0.
-        y_map: from one film axis V to Y voxels, slice by slice.
-        x_map: from the other film axis U to X voxels, slice by slice.
-        turned: whether V runs along the film's columns instead of its rows.
-        scale: factor per film pixel, broadcastable to (rows, cols).
-    """
-
-    layout: SliceLayout
-    y_map: Banded
-    x_map: Banded
-    turned: bool
-    scale: Tensor
+class SliceSpread(SliceResampling):
+    """Volume from film: each slice resampled from the film times ``scale``."""
 
     @property
     def adjoint(self) -> SliceSum:
