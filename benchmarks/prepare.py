@@ -1,10 +1,10 @@
 """What preparing a CT costs, and what it keeps: CPU seconds, peak memory, and the films of the prepared volume.
 
-`python -m benchmarks.prepare --input FOLDER [--exclude PATTERNS] [--sheet PICTURE.png]` prepares every CT below the folder, each in a
-process of its own with one thread. The table holds CPU seconds by step, the most memory above that of a process which has
-loaded the libraries, and the relative L2 difference between line integrals of the prepared 256-voxel volume and of the original CT (table
-removed, clipped to the same 320 mm field) on a frontal and a lateral cone-beam film of 256 x 256 pixels. The picture shows
-every case: PA film, coronal, axial and sagittal section with the lungs that were found.
+`python -m benchmarks.prepare --input FOLDER [--exclude PATTERNS] [--sheet PICTURE.png]` prepares every CT below the folder,
+each in a process of its own with one thread. The table holds CPU seconds by step, the most memory above that of a process
+which has loaded the libraries, and the relative L2 difference between line integrals of the prepared 256-voxel volume and of
+the original CT (table removed, clipped to the same 320 mm field) on a frontal and a lateral cone-beam film of 256 x 256
+pixels. The picture shows every case: PA film, coronal, axial and sagittal section.
 """
 
 from __future__ import annotations
@@ -167,9 +167,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = find_cts(options.input, exclude=[pattern for pattern in options.exclude.split(",") if pattern])
     rows, pictures = [], []
     for source in found.sources:
-        _, result = next(run_in_workers(measured, [source], 1))
-        if isinstance(result, WorkerDied) or "failed" in result:
-            print(f"left out: {source.case}: {getattr(result, 'reason', None) or result['failed']}", file=sys.stderr)
+        result = next(outcome for _, outcome in run_in_workers(measured, [source], 1))
+        if isinstance(result, WorkerDied):
+            result = {"failed": result.reason}
+        if "failed" in result:
+            print(f"left out: {source.case}: {result['failed']}", file=sys.stderr)
             continue
         rows.append(row(source.case, result))
         pictures.append((source.case, result["picture"]))

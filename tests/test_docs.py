@@ -11,7 +11,15 @@ import pytest
 from xct_components.failures import ExitCode
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/conventions.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/architecture.md",
+    "docs/conventions.md",
+    "docs/data.md",
+    "docs/phantom.md",
+    "docs/protocols.md",
+]
 # A newcomer reads one screen.
 FIRST_SCREEN_LINES = 40
 

@@ -26,6 +26,8 @@ LAYERS = {
     "inferers": 3,
     "training": 3,
     "dicom": 3,
+    "film_command": 4,
+    "prepare_command": 4,
     "simulate_command": 4,
     "cascade": 4,
     "report": 4,

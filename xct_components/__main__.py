@@ -1,4 +1,4 @@
-"""The command line: ``xct simulate ...`` and ``xct demo ...``, or ``python -m xct_components``.
+"""The command line: ``xct simulate``, ``xct film``, ``xct prepare`` and ``xct demo``, or ``python -m xct_components``.
 
 Every failure is one line on stderr and an exit code of ``ExitCode``; XCT_TRACEBACK=1 adds the traceback.
 """
@@ -23,12 +23,19 @@ from fire.trace import FireTrace
 from xct_components import __version__
 from xct_components.demo import demo
 from xct_components.failures import ExitCode, Failure, InputWarning, UsageFailure, first_line
+from xct_components.film_command import film
+from xct_components.prepare_command import prepare
 from xct_components.simulate_command import simulate
 
 #: A command whose arguments are known; what it returns goes to stdout, line by line.
 Command = Callable[[], Sequence[object]]
 
-COMMANDS: dict[str, Callable[..., Sequence[object]]] = {"demo": demo, "simulate": simulate}
+COMMANDS: dict[str, Callable[..., Sequence[object]]] = {
+    "demo": demo,
+    "film": film,
+    "prepare": prepare,
+    "simulate": simulate,
+}
 
 _MEANINGS: dict[object, str] = {int: "a whole number", float: "a number", bool: "True or False"}
 #: How torch says that memory is short.
@@ -47,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(_command(list(sys.argv[1:] if arguments is None else arguments)))
     except KeyboardInterrupt:
-        return _complaint("interrupted; nothing was written", ExitCode.INTERRUPTED)
+        return _complaint("interrupted; what was finished stays, nothing is half-written", ExitCode.INTERRUPTED)
     except Failure as failure:
         return _complaint(str(failure), failure.exit_code)
     except Exception as error:

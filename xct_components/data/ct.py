@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xct_components.data.dicom_series import is_dicom, read_dicom_series
+from xct_components.data.dicom_series import is_dicom, read_dicom_files, read_dicom_series
 from xct_components.failures import Failure, RefusedInput, UnreadableInput, UsageFailure, first_line
 from xct_components.geometry import VolumeGrid
 
@@ -56,20 +56,33 @@ def read_ct(path: str | os.PathLike[str], *, series_uid: str | None = None) -> t
         ((1, 1, 79, 64, 64), 'SPL')
     """
     path = Path(path)
+    return _as_ct(path.name, lambda: _decode(path, series_uid))
+
+
+def read_ct_images(files: Sequence[Path], name: str) -> tuple[Float[Tensor, "1 1 d h w"], VolumeGrid]:
+    """The CT whose slices are these DICOM files, all of one series; otherwise as ``read_ct``.
+
+    Args:
+        files: one image each.
+        name: what messages call the series.
+    """
+    return _as_ct(name, lambda: read_dicom_files(files, name))
+
+
+def _as_ct(name: str, decode: Callable[[], tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, VolumeGrid]:
+    """What ``decode`` gives, once it is certain that it is a CT; whatever it fails with, said in words."""
     try:
-        values, world_from_voxel = _decode(path, series_uid)
+        values, world_from_voxel = decode()
     except (Failure, MemoryError):
         raise
     except Exception as error:  # the libraries fail in a dozen ways on damaged files
-        raise UnreadableInput(
-            f"{path.name} cannot be read; truncated, damaged or named wrongly? {first_line(error)}"
-        ) from error
-    _require_ct(values, path.name)
+        raise UnreadableInput(f"{name} cannot be read; truncated, damaged or named wrongly? {first_line(error)}") from error
+    _require_ct(values, name)
     np.maximum(values, AIR_HU, out=values)
     try:
         return torch.from_numpy(values)[None, None], VolumeGrid.from_affine(values.shape, world_from_voxel)
     except ValueError as error:
-        raise RefusedInput(f"{path.name} does not say where its voxels lie: {error}") from error
+        raise RefusedInput(f"{name} does not say where its voxels lie: {error}") from error
 
 
 def _decode(path: Path, series_uid: str | None) -> tuple[np.ndarray, np.ndarray]:

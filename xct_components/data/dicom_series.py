@@ -58,8 +58,34 @@ def read_dicom_series(path: Path, series_uid: str | None = None) -> tuple[np.nda
     headers = [header for file in files if is_dicom(file) and (header := _header(file)) is not None]
     if not headers:
         raise UnreadableInput(f"{folder.name or folder} holds no DICOM file; of another format give the file itself")
-    series = _without_copies(_chosen_series(_require_ct_images(headers, folder.name), series_uid, folder.name))
-    ordered, affine_lps = _placed(series, folder.name)
+    return _volume(_chosen_series(_require_ct_images(headers, folder.name), series_uid, folder.name), folder.name)
+
+
+def read_dicom_files(files: Sequence[Path], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The CT whose images are exactly these files: for a caller that has sorted a large folder into series already.
+
+    Args:
+        files: one image each, of one series.
+        name: what messages call the series.
+
+    Returns:
+        As ``read_dicom_series``.
+
+    Raises:
+        UnreadableInput: a file that cannot be decoded, or a slice missing.
+        RefusedInput: not a CT, or not one regular volume.
+    """
+    headers = [_header(file) for file in files]
+    damaged = [file.name for file, header in zip(files, headers, strict=True) if header is None]
+    if damaged or not files:
+        raise UnreadableInput(
+            f"{name} holds damaged files, the first of {len(damaged)} is {damaged[0]}" if damaged else f"{name} is empty"
+        )
+    return _volume(_require_ct_images([header for header in headers if header is not None], name), name)
+
+
+def _volume(series: Sequence[Any], name: str) -> tuple[np.ndarray, np.ndarray]:
+    ordered, affine_lps = _placed(_without_copies(series), name)
     volume = np.empty((len(ordered), ordered[0].Rows, ordered[0].Columns), dtype=np.float32)
     for target, header in zip(volume, ordered, strict=True):
         target[:] = _slice_hu(Path(header.filename))

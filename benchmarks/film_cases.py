@@ -1,0 +1,108 @@
+"""Displayed films of CTs whose line integrals are known, turned and reversed in every way that a film can arrive in."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xct_components.data.chest_exposure import ChestExposure, chest_exposure_for
+from xct_components.data.chest_grid import cascade_grid
+from xct_components.data.ct import read_ct
+from xct_components.data.film_files import display_pixels
+from xct_components.data.film_reference import ChestFilms
+from xct_components.data.film_reference_case import chest_films
+from xct_components.data.prepared_case import patient_only
+from xct_components.data.simulate import SimulatedFilm, simulate_film
+from xct_components.failures import Failure
+from xct_components.geometry import ChestView, VolumeGrid, chest_beam_covering
+from xct_components.physics.attenuation import hu_to_mu_per_mm
+from xct_components.physics.display_curve import DisplayCurve
+from xct_components.physics.projector import project
+
+#: The displays that `xct simulate` writes, and harder ones.
+CURVES = {
+    "linear": DisplayCurve(window=(0.5, 6.5)),
+    "S-shaped": DisplayCurve(window=(0.5, 6.5), contrast=6.0),
+    "gamma 0.6": DisplayCurve(window=(0.0, 6.5), gamma=0.6),
+    "gamma 1.6": DisplayCurve(window=(0.0, 6.5), gamma=1.6),
+}
+LATERAL_CURVE = DisplayCurve(window=(0.5, 8.5))
+#: How a film may arrive: quarter turns, mirrored, reversed grey.
+ARRIVALS = {
+    "upright": (0, False, False),
+    "turned 90": (1, False, False),
+    "turned 180": (2, False, False),
+    "turned 270": (3, False, False),
+    "mirrored": (0, True, False),
+    "reversed grey": (0, False, True),
+}
+#: Rows and columns of the truth over the cascade's field.
+FIELD_PIXELS = 128
+
+
+@dataclass(frozen=True)
+class CtCase:
+    """One CT: its films as `xct simulate` makes them, and the training film it would give.
+
+    Args:
+        name: of the CT.
+        films: its part in a film reference.
+        frontal: PA film with the body in the middle, table included.
+        lateral: left lateral film, likewise.
+        exposure: of the frontal film.
+        training_film: (128, 128) line integrals of the prepared CT on the cascade's field.
+        scanned: (128, 128), whether a pixel's rays cross the CT.
+    """
+
+    name: str
+    films: ChestFilms
+    frontal: SimulatedFilm
+    lateral: SimulatedFilm
+    exposure: ChestExposure
+    training_film: Tensor
+    scanned: Tensor
+
+    def grey(self, view: ChestView, curve: DisplayCurve, arrival: str) -> np.ndarray:
+        """(rows, cols) uint16 as displayed, in one of ARRIVALS."""
+        turns, mirrored, reverse = ARRIVALS[arrival]
+        grey = display_pixels(self.frontal if view == "PA" else self.lateral, curve)
+        grey = grey[:, ::-1] if mirrored else grey
+        grey = np.rot90(grey, turns)
+        return np.ascontiguousarray(65535 - grey if reverse else grey)
+
+
+def ct_cases(folders: list[Path]) -> Iterator[CtCase]:
+    """Every CT in the folders; what is not a CT is named on stderr and left out."""
+    for path in sorted(path for folder in folders for path in folder.iterdir()):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ct_hu, grid = read_ct(path)
+        except Failure as refused:
+            print(f"left out: {refused}", file=sys.stderr)
+            continue
+        yield _ct_case(path.name.split(".")[0], ct_hu, grid)
+
+
+def _ct_case(name: str, ct_hu: Tensor, grid: VolumeGrid) -> CtCase:
+    exposures = {view: chest_exposure_for(ct_hu, grid, view) for view in ("PA", "LL")}
+    patient = patient_only(ct_hu, grid)
+    field = cascade_grid(patient.ct, patient.center_hdw, 64)
+    beams = [chest_beam_covering(field, "PA", FIELD_PIXELS, FIELD_PIXELS)]
+    alone = torch.from_numpy(patient.ct.hu).float()[None, None]
+    return CtCase(
+        name=name,
+        films=chest_films(name, ct_hu, grid),
+        frontal=simulate_film(ct_hu, grid, exposures["PA"].beam),
+        lateral=simulate_film(ct_hu, grid, exposures["LL"].beam),
+        exposure=exposures["PA"],
+        training_film=project(hu_to_mu_per_mm(alone), patient.ct.grid, beams)[0, 0, 0],
+        scanned=project(torch.ones_like(alone), patient.ct.grid, beams)[0, 0, 0] > 0.0,
+    )

@@ -1,0 +1,113 @@
+"""``xct film``: any chest film as line integrals on the cascade's field, with a preview and every decision in a JSON."""
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xct_components.failures import CannotWrite, RefusedInput, UsageFailure
+
+if TYPE_CHECKING:
+    from xct_components.data.film_calibration import CalibratedFilm
+
+SUFFIXES = (".nii.gz", ".nii")
+SCHEMA, SCHEMA_VERSION = "xct-calibrated-film", 1
+#: Line integrals shown as black and white in the preview.
+PREVIEW_WINDOW = (0.0, 6.5)
+MOST_SIDE_PIXELS = 4096
+
+#: A list of numbers in indented JSON: it reads better on one line.
+_NUMBERS = re.compile(r"\[[-+.\deE,\s]+\]")
+
+
+def film(
+    film: str,
+    *,
+    output: str,
+    view: str | None = None,
+    accept: bool = False,
+    rows: int = 256,
+    cols: int = 256,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Calibrate a chest film: line integrals where the cascade expects them, a preview and a record.
+
+    What is not an upright frontal chest film is refused with the reason. Research only, not for diagnosis.
+
+    Args:
+        film: a .png, .jpg, .tif, .dcm, .nii or .nii.gz file.
+        output: film.nii.gz (line integrals, float32); film.png and film.json are written beside it.
+        view: PA or AP, if you have seen that it is an upright frontal film and the program is not sure.
+        accept: take the film whatever speaks against it.
+        rows: pixels from top to bottom, over 320 mm in the patient.
+        cols: pixels from left to right, over 320 mm in the patient.
+        overwrite: replace files that exist.
+
+    Returns:
+        The line integrals, the preview and the record.
+    """
+    targets = _free_targets(Path(output), Path(film), overwrite=overwrite)
+    for name, count in (("rows", rows), ("cols", cols)):
+        if not 1 <= count <= MOST_SIDE_PIXELS:
+            raise UsageFailure(f"{name} must lie between 1 and {MOST_SIDE_PIXELS}, got {count}")
+    from xct_components.data.film import read_film
+    from xct_components.data.film_calibration import calibrated_film
+
+    chest = read_film(film, view=view.upper() if view else None, accept=accept)
+    try:
+        calibrated = calibrated_film(chest, rows, cols)
+    except ValueError as error:
+        raise RefusedInput(f"{Path(film).name} cannot be calibrated: {error}") from error
+    _write(targets, calibrated)
+    return targets
+
+
+def _free_targets(target: Path, source: Path, *, overwrite: bool) -> list[Path]:
+    """Line integrals, preview and record, once it is clear that nothing is lost by writing them."""
+    suffix = next((suffix for suffix in SUFFIXES if target.name.lower().endswith(suffix)), "")
+    stem = target.name[: -len(suffix)] if suffix else ""
+    if not stem:
+        raise UsageFailure(f"output must end in .nii.gz or .nii, got {target.name!r}")
+    targets = [target, target.with_name(f"{stem}.png"), target.with_name(f"{stem}.json")]
+    if not target.absolute().parent.is_dir():
+        raise CannotWrite(f"cannot write {target}: its folder does not exist")
+    for path in targets:
+        if path.exists() and (path.is_dir() or (source.exists() and path.samefile(source))):
+            raise CannotWrite(f"cannot write {path}: it is a folder, or the film itself; choose another name")
+        if path.exists() and not overwrite:
+            raise CannotWrite(f"{path} exists; choose another name, or add --overwrite")
+    return targets
+
+
+def _write(targets: list[Path], calibrated: "CalibratedFilm") -> None:
+    import nibabel
+    import numpy as np
+    from skimage.io import imsave
+
+    from xct_components.data.atomic_files import written_together
+    from xct_components.data.film_files import WHITE, world_from_pixel
+
+    integrals = calibrated.line_integrals[0, 0, 0]
+    image = nibabel.Nifti1Image(integrals.T[..., None].numpy(), world_from_pixel(calibrated.beam))
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = b"CALIBRATED film: line integrals, -ln(I/I0)"
+    black, white = PREVIEW_WINDOW
+    grey = ((integrals - black) / (white - black)).clamp(0.0, 1.0).numpy() * WHITE
+    text = _NUMBERS.sub(lambda found: " ".join(found[0].split()), json.dumps(_document(calibrated), indent=2))
+    with written_together(*targets) as (film_draft, preview_draft, record_draft):
+        nibabel.save(image, film_draft)
+        imsave(preview_draft, grey.round().astype(np.uint16), check_contrast=False)
+        record_draft.write_text(text + "\n", encoding="utf-8")
+
+
+def _document(calibrated: "CalibratedFilm") -> dict[str, Any]:
+    from xct_components import __version__
+
+    return {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "software": f"xct-components {__version__}",
+        "notice": "Line integrals estimated from a displayed film. Research only, not for diagnosis.",
+        "beam": calibrated.beam.to_json(),
+        **calibrated.record,
+    }
