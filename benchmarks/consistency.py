@@ -22,8 +22,8 @@ from torch import Tensor
 
 from benchmarks.machine import describe_machine
 from benchmarks.markdown_table import markdown_table
-from xct_components.data.chest_exposure import body_box_mm
-from xct_components.data.ct import read_ct
+from xct_components.data.ct.reading import read_ct
+from xct_components.data.simulate.chest_exposure import body_box_mm
 from xct_components.failures import Failure
 from xct_components.geometry import VolumeGrid, chest_beam_covering
 from xct_components.physics.attenuation import hu_to_mu_per_mm

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xct_components.data.chest_exposure import ChestExposure, chest_exposure_for
-from xct_components.data.chest_grid import cascade_grid
-from xct_components.data.ct import read_ct
-from xct_components.data.film_files import display_pixels
-from xct_components.data.film_reference import ChestFilms
-from xct_components.data.film_reference_case import chest_films
-from xct_components.data.prepared_case import patient_only
-from xct_components.data.simulate import SimulatedFilm, simulate_film
+from xct_components.data.ct.reading import read_ct
+from xct_components.data.film.reference import ChestFilms
+from xct_components.data.film.reference_case import chest_films
+from xct_components.data.prepare.chest_grid import cascade_grid
+from xct_components.data.prepare.prepared_case import patient_only
+from xct_components.data.simulate.chest_exposure import ChestExposure, chest_exposure_for
+from xct_components.data.simulate.film_files import display_pixels
+from xct_components.data.simulate.simulated_film import SimulatedFilm, simulate_film
 from xct_components.failures import Failure
 from xct_components.geometry import ChestView, VolumeGrid, chest_beam_covering
 from xct_components.physics.attenuation import hu_to_mu_per_mm

@@ -30,12 +30,12 @@ from torch import Tensor
 from benchmarks.film_cases import ARRIVALS, CURVES, FIELD_PIXELS, LATERAL_CURVE, CtCase, ct_cases
 from benchmarks.film_contact_sheet import contact_sheet
 from benchmarks.markdown_table import markdown_table
-from xct_components.data.film import ChestFilm, read_film
-from xct_components.data.film_borders import borderless
-from xct_components.data.film_calibration import calibrated_film
-from xct_components.data.film_reference import FilmReference, reference_of
-from xct_components.data.film_response import fitted_response
-from xct_components.data.film_source import FilmSource
+from xct_components.data.film.borders import borderless
+from xct_components.data.film.calibration import calibrated_film
+from xct_components.data.film.reading import ChestFilm, read_film
+from xct_components.data.film.reference import FilmReference, reference_of
+from xct_components.data.film.response import fitted_response
+from xct_components.data.film.source import FilmSource
 from xct_components.failures import Failure
 
 #: What is less than this is air beside the patient, of which no error is counted.
@@ -111,7 +111,7 @@ def histogram_distance(values: Tensor, quantiles: Tensor) -> float:
 
 def real_rows(films: Path, simulated: Tensor) -> tuple[list[dict[str, Any]], dict[str, tuple[np.ndarray, Tensor | None, str]]]:
     """One row per film of a folder, and (grey, calibrated, caption) of each for the contact sheet."""
-    from xct_components.data.film_pixels import film_from_file
+    from xct_components.data.film.pixels import film_from_file
 
     rows, pictures = [], {}
     for path in sorted(path for path in films.rglob("*") if path.name.lower().endswith(FILM_SUFFIXES)):

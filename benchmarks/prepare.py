@@ -24,11 +24,11 @@ from torch import Tensor
 
 from benchmarks.machine import describe_machine
 from benchmarks.markdown_table import markdown_table
-from xct_components.data.case_workers import WorkerDied, run_in_workers
-from xct_components.data.ct import read_ct, read_ct_images
-from xct_components.data.ct_discovery import CtSource, find_cts
-from xct_components.data.prepared_case import PatientOnly, PreparedVolume, patient_only, prepared_volumes
-from xct_components.data.prepared_files import write_case
+from xct_components.data.ct.discovery import CtSource, find_cts
+from xct_components.data.ct.reading import read_ct, read_ct_images
+from xct_components.data.prepare.case_workers import WorkerDied, run_in_workers
+from xct_components.data.prepare.prepared_case import PatientOnly, PreparedVolume, patient_only, prepared_volumes
+from xct_components.data.prepare.prepared_files import write_case
 from xct_components.failures import Failure
 from xct_components.geometry import ChestView, VolumeGrid, chest_beam_covering
 from xct_components.physics.attenuation import hu_to_mu_per_mm

@@ -1,4 +1,4 @@
-"""Write xct_components/data/film_reference.json from a folder of chest CTs.
+"""Write xct_components/data/film/film_reference.json from a folder of chest CTs.
 
 Run it by hand when the geometry or the list of CTs changes:
 
@@ -17,12 +17,12 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from xct_components.data.ct import read_ct
-from xct_components.data.film_reference import ChestFilms, reference_of
-from xct_components.data.film_reference_case import chest_films
+from xct_components.data.ct.reading import read_ct
+from xct_components.data.film.reference import ChestFilms, reference_of
+from xct_components.data.film.reference_case import chest_films
 from xct_components.failures import Failure, InputWarning
 
-REFERENCE = Path(__file__).resolve().parents[1] / "xct_components" / "data" / "film_reference.json"
+REFERENCE = Path(__file__).resolve().parents[1] / "xct_components" / "data" / "film" / "film_reference.json"
 CREDITS = (
     "Computed from chest CTs of TCIA: LIDC-IDRI (CC BY 3.0, doi 10.7937/K9/TCIA.2015.LO9QL9SX), Lung-PET-CT-Dx (CC BY 4.0, doi "
     "10.7937/TCIA.2020.NNC2-0461), TCGA-THCA (CC BY 3.0, doi 10.7937/K9/TCIA.2016.9ZFRVF1B), CPTAC-LSCC (CC BY 3.0, doi "

@@ -20,7 +20,7 @@ from skimage.io import imread, imsave
 
 from tests.data_layer.made_cts import PLACEMENTS, one_slice, write_dicom, write_itk, write_nifti
 from xct_components.__main__ import main
-from xct_components.data.chest_exposure import chest_exposure_for
+from xct_components.data.simulate.chest_exposure import chest_exposure_for
 from xct_components.failures import ExitCode
 from xct_components.geometry import Beam, VolumeGrid
 from xct_components.physics.attenuation import FILM_ENERGY_KEV

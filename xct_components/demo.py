@@ -67,8 +67,8 @@ def _draw(picture: Path, ct: str, folder: Path) -> None:
     from matplotlib.figure import Figure
     from skimage.io import imread
 
-    from xct_components.data.ct import read_ct
-    from xct_components.data.film_files import WHITE
+    from xct_components.data.ct.reading import read_ct
+    from xct_components.data.simulate.film_files import WHITE
 
     figure = Figure(figsize=(_WIDTH_INCH, _HEIGHT_INCH), dpi=110, facecolor=_BACKGROUND)
     bottom = _HEIGHT_INCH - _HEADER_INCH
@@ -129,7 +129,7 @@ def _slice_hu(ct_hu: "Tensor", grid: "VolumeGrid", center_mm: Any, row: Any, col
     import torch
     import torch.nn.functional as F
 
-    from xct_components.data.ct import AIR_HU
+    from xct_components.data.ct.reading import AIR_HU
 
     pixels = round(size_mm / SLICE_PIXEL_MM)
     steps_mm = (torch.arange(pixels, dtype=torch.float64) - (pixels - 1) / 2)[:, None] * SLICE_PIXEL_MM

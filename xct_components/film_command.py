@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from xct_components.failures import CannotWrite, RefusedInput, UsageFailure
 
 if TYPE_CHECKING:
-    from xct_components.data.film_calibration import CalibratedFilm
+    from xct_components.data.film.calibration import CalibratedFilm
 
 SUFFIXES = (".nii.gz", ".nii")
 SCHEMA, SCHEMA_VERSION = "xct-calibrated-film", 1
@@ -50,8 +50,8 @@ def film(
     for name, count in (("rows", rows), ("cols", cols)):
         if not 1 <= count <= MOST_SIDE_PIXELS:
             raise UsageFailure(f"{name} must lie between 1 and {MOST_SIDE_PIXELS}, got {count}")
-    from xct_components.data.film import read_film
-    from xct_components.data.film_calibration import calibrated_film
+    from xct_components.data.film.calibration import calibrated_film
+    from xct_components.data.film.reading import read_film
 
     chest = read_film(film, view=view.upper() if view else None, accept=accept)
     try:
@@ -85,7 +85,7 @@ def _write(targets: list[Path], calibrated: "CalibratedFilm") -> None:
     from skimage.io import imsave
 
     from xct_components.data.atomic_files import written_together
-    from xct_components.data.film_files import WHITE, world_from_pixel
+    from xct_components.data.simulate.film_files import WHITE, world_from_pixel
 
     integrals = calibrated.line_integrals[0, 0, 0]
     image = nibabel.Nifti1Image(integrals.T[..., None].numpy(), world_from_pixel(calibrated.beam))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from xct_components.failures import ExitCode, Failure, UsageFailure
 
 if TYPE_CHECKING:
-    from xct_components.data.prepare import Preparation, PreparedFolder
+    from xct_components.data.prepare.folder import Preparation, PreparedFolder
 
 #: Memory that a worker needs at most for a CT of 512 x 512 x 700 at full size, GiB.
 WORKER_GIB = 3.0
@@ -68,7 +68,7 @@ def prepare(  # noqa: PLR0913 - each argument is an option of the command line
     """
     from tqdm import tqdm
 
-    from xct_components.data.prepare import Preparation, prepare_folder
+    from xct_components.data.prepare.folder import Preparation, prepare_folder
 
     preparation = Preparation(
         input=Path(input),

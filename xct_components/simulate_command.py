@@ -14,8 +14,8 @@ from xct_components.failures import CannotWrite, InputWarning, UsageFailure
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xct_components.data.chest_exposure import ChestExposure
-    from xct_components.data.simulate import SimulatedFilm
+    from xct_components.data.simulate.chest_exposure import ChestExposure
+    from xct_components.data.simulate.simulated_film import SimulatedFilm
     from xct_components.geometry import VolumeGrid
     from xct_components.physics.display_curve import DisplayCurve
     from xct_components.physics.film_formation import FilmFormation
@@ -110,7 +110,7 @@ def display_curve(view: str) -> "DisplayCurve":
 
 
 def _read(ct: str, series_uid: str | None) -> "tuple[Tensor, VolumeGrid, list[str]]":
-    from xct_components.data.ct import read_ct
+    from xct_components.data.ct.reading import read_ct
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
@@ -124,8 +124,8 @@ def _expose(
 ) -> "tuple[ChestExposure, SimulatedFilm]":
     import torch
 
-    from xct_components.data.chest_exposure import chest_exposure_for
-    from xct_components.data.simulate import simulate_film
+    from xct_components.data.simulate.chest_exposure import chest_exposure_for
+    from xct_components.data.simulate.simulated_film import simulate_film
 
     generator = torch.Generator().manual_seed(seed)
     with _usage_errors():
@@ -136,7 +136,7 @@ def _expose(
 def _describe(
     film: "SimulatedFilm", exposure: "ChestExposure", ct_name: str, ct_hu: "Tensor", physics: dict[str, Any], notes: list[str]
 ) -> dict[str, Any]:
-    from xct_components.data.film_geometry import film_geometry, voxels_sha256
+    from xct_components.data.simulate.film_geometry import film_geometry, voxels_sha256
 
     return film_geometry(
         film,
@@ -153,7 +153,7 @@ def _write(
 ) -> Path:
     """The film and its JSON, both or neither; the path of the JSON."""
     from xct_components.data.atomic_files import written_together
-    from xct_components.data.film_files import display_pixels, write_nifti_film, write_png_film
+    from xct_components.data.simulate.film_files import display_pixels, write_nifti_film, write_png_film
     from xct_components.dicom.dx_writer import write_dx_film
 
     sidecar = target.with_name(target.name[: -len(_film_suffix(target))] + ".json")

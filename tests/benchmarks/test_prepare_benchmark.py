@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from benchmarks.prepare import GOAL_DIFFERENCE, film_difference, shares_inside
-from xct_components.data.ct import read_ct
-from xct_components.data.prepared_case import patient_only, prepared_volumes
+from xct_components.data.ct.reading import read_ct
+from xct_components.data.prepare.prepared_case import patient_only, prepared_volumes
 from xct_components.geometry import VolumeGrid
 
 DATA = Path(__file__).parent.parent / "data"

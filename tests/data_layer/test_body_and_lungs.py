@@ -20,13 +20,13 @@ from tests.data_layer.made_chests import (
     places,
     straight_affine,
 )
-from xct_components.data.body import body_mask
-from xct_components.data.canonical_ct import CanonicalCt, canonical_ct
-from xct_components.data.chest_grid import cascade_grid, full_grid, gaps_mm, thorax_center
-from xct_components.data.coarse_ct import coarse_ct
-from xct_components.data.ct import read_ct
-from xct_components.data.lungs import find_lungs
-from xct_components.data.prepared_case import patient_only, prepared_volumes
+from xct_components.data.ct.reading import read_ct
+from xct_components.data.prepare.body import body_mask
+from xct_components.data.prepare.canonical_ct import CanonicalCt, canonical_ct
+from xct_components.data.prepare.chest_grid import cascade_grid, full_grid, gaps_mm, thorax_center
+from xct_components.data.prepare.coarse_ct import coarse_ct
+from xct_components.data.prepare.lungs import find_lungs
+from xct_components.data.prepare.prepared_case import patient_only, prepared_volumes
 from xct_components.failures import RefusedInput
 from xct_components.geometry import VolumeGrid
 

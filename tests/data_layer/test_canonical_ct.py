@@ -9,8 +9,8 @@ import torch
 
 from tests.data_layer.made_chests import SHAPE_IJK, chest_voxels, straight_affine, write_chest_dicom
 from tests.data_layer.made_cts import hu_at, rotation, write_itk, write_nifti
-from xct_components.data.canonical_ct import canonical_ct
-from xct_components.data.ct import read_ct
+from xct_components.data.ct.reading import read_ct
+from xct_components.data.prepare.canonical_ct import canonical_ct
 from xct_components.geometry import VolumeGrid
 
 # Spacings and positions that no float32 holds exactly, as DICOM text has them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.data_layer.odd_jobs import do
-from xct_components.data.case_workers import WorkerDied, run_in_workers
+from xct_components.data.prepare.case_workers import WorkerDied, run_in_workers
 
 
 def test_jobs_of_dead_workers_fail_alone_and_the_others_are_done():

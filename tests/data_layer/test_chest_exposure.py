@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from xct_components.data.chest_exposure import ChestExposure, body_box_mm, chest_exposure_for
+from xct_components.data.simulate.chest_exposure import ChestExposure, body_box_mm, chest_exposure_for
 from xct_components.geometry import VolumeGrid
 
 # The body is sought on voxels of 4 mm: each side of its box is known to half of one, and to half a voxel of the CT.

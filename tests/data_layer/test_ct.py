@@ -27,7 +27,7 @@ from tests.data_layer.made_cts import (
     write_itk,
     write_nifti,
 )
-from xct_components.data.ct import read_ct
+from xct_components.data.ct.reading import read_ct
 from xct_components.failures import InputWarning, RefusedInput, UnreadableInput, UsageFailure
 from xct_components.geometry import VolumeGrid
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from xct_components.data.film import read_film
+from xct_components.data.film.reading import read_film
 from xct_components.failures import InputWarning, RefusedInput, UsageFailure
 
 FILMS = Path(__file__).parents[1] / "data" / "films"

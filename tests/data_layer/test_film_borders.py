@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xct_components.data.film_borders import borderless
+from xct_components.data.film.borders import borderless
 
 FILM = Path(__file__).parents[1] / "data" / "films" / "00000001_000.png"
 # Air beside the shoulders is black itself: a few lines of it may go with the band.

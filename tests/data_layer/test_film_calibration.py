@@ -11,14 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from xct_components.data.chest_exposure import ChestExposure, chest_exposure_for
-from xct_components.data.ct import read_ct
-from xct_components.data.film import ChestFilm, read_film
-from xct_components.data.film_agreement import ranked
-from xct_components.data.film_calibration import calibrated_film
-from xct_components.data.film_reference import FilmReference, film_reference
-from xct_components.data.film_response import ResponseCurve, fitted_response
-from xct_components.data.simulate import SimulatedFilm, simulate_film
+from xct_components.data.ct.reading import read_ct
+from xct_components.data.film.agreement import ranked
+from xct_components.data.film.calibration import calibrated_film
+from xct_components.data.film.reading import ChestFilm, read_film
+from xct_components.data.film.reference import FilmReference, film_reference
+from xct_components.data.film.response import ResponseCurve, fitted_response
+from xct_components.data.simulate.chest_exposure import ChestExposure, chest_exposure_for
+from xct_components.data.simulate.simulated_film import SimulatedFilm, simulate_film
 from xct_components.geometry import VolumeGrid, chest_beam_covering
 from xct_components.physics.display_curve import DisplayCurve, display
 

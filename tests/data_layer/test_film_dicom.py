@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from xct_components.data.film_pixels import film_from_file
+from xct_components.data.film.pixels import film_from_file
 from xct_components.failures import RefusedInput
 
 FILM = Path(__file__).parents[1] / "data" / "films" / "NIH_00000001_000_DX.dcm"

@@ -18,10 +18,10 @@ import torch
 from skimage.io import imread
 
 from xct_components.data.atomic_files import written_together
-from xct_components.data.chest_exposure import ChestExposure
-from xct_components.data.film_files import display_pixels, write_nifti_film, write_png_film
-from xct_components.data.film_geometry import film_geometry, voxels_sha256
-from xct_components.data.simulate import SimulatedFilm
+from xct_components.data.simulate.chest_exposure import ChestExposure
+from xct_components.data.simulate.film_files import display_pixels, write_nifti_film, write_png_film
+from xct_components.data.simulate.film_geometry import film_geometry, voxels_sha256
+from xct_components.data.simulate.simulated_film import SimulatedFilm
 from xct_components.failures import CannotWrite
 from xct_components.geometry import Beam, ChestView, ConeBeam, Detector, VolumeGrid, chest_cone_beam
 from xct_components.physics.display_curve import DisplayCurve

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xct_components.data.film_pixels import film_from_file
+from xct_components.data.film.pixels import film_from_file
 from xct_components.failures import RefusedInput, UnreadableInput
 
 FILMS = Path(__file__).parents[1] / "data" / "films"

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xct_components.data.patient_augmentation import (
+from xct_components.data.cases.augmentation import (
     PatientAugmentation,
     augment_patient,
     draw_patient_augmentation,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xct_components.data.patient_split import listed_split, patient_groups, read_split_list, seeded_split
+from xct_components.data.prepare.patient_split import listed_split, patient_groups, read_split_list, seeded_split
 from xct_components.failures import UnreadableInput, UsageFailure
 
 

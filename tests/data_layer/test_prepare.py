@@ -19,8 +19,8 @@ import pytest
 
 from tests.data_layer.made_chests import chest_voxels, straight_affine, write_chest_dicom
 from tests.data_layer.made_cts import write_itk, write_nifti
-from xct_components.data.ct_discovery import find_cts
-from xct_components.data.prepare import Preparation, prepare_folder
+from xct_components.data.ct.discovery import find_cts
+from xct_components.data.prepare.folder import Preparation, prepare_folder
 from xct_components.failures import ExitCode, UnreadableInput, UsageFailure
 from xct_components.geometry import VolumeGrid
 from xct_components.prepare_command import NothingPrepared, prepare
@@ -122,7 +122,7 @@ def test_a_second_run_does_nothing_and_changes_nothing(cts, output):
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(files, files_output, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from xct_components.data.prepare import *\n"
+        "import sys; from pathlib import Path; from xct_components.data.prepare.folder import *\n"
         "if __name__ == '__main__': prepare_folder(Preparation(input=Path(sys.argv[1]), output=Path(sys.argv[2])))"
     )
     (tmp_path / "run.py").write_text(code)

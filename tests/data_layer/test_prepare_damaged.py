@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.data_layer.damaged_cts import EXPECTED, write_all
-from xct_components.data.prepare import Preparation, PreparedFolder, prepare_folder
+from xct_components.data.prepare.folder import Preparation, PreparedFolder, prepare_folder
 from xct_components.failures import ExitCode
 from xct_components.prepare_command import PartlyPrepared, prepare
 
@@ -63,7 +63,7 @@ def test_memory_stays_bounded(folder, tmp_path):
     for bomb in ("bomb.nii.gz", "bomb.nrrd", "claims_3gb.nii", "claims_too_much.nii"):
         shutil.copy(folder / "in" / bomb, tmp_path / "in")
     (tmp_path / "run.py").write_text(
-        "import resource, sys; from pathlib import Path; from xct_components.data.prepare import *\n"
+        "import resource, sys; from pathlib import Path; from xct_components.data.prepare.folder import *\n"
         "if __name__ == '__main__':\n"
         "    prepared = prepare_folder(Preparation(input=Path(sys.argv[1]), output=Path(sys.argv[2])))\n"
         "    print(len(prepared.failures), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.data_layer.test_protocol_volume import PERX2CT_SMALL, X2CT_SMALL, grid_of, noise
-from xct_components.data.protocol_films import drr_mu_per_mm, protocol_beams, published_film
-from xct_components.data.protocol_volume import ProtocolVolume, prepare_for_protocol
-from xct_components.data.protocols import LIFTXR, Protocol
+from xct_components.data.protocols.films import drr_mu_per_mm, protocol_beams, published_film
+from xct_components.data.protocols.protocol import LIFTXR, Protocol
+from xct_components.data.protocols.volume import ProtocolVolume, prepare_for_protocol
 from xct_components.geometry import VolumeGrid
 from xct_components.physics.projector import project
 

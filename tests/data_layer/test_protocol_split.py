@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from xct_components.data.protocol_split import (
+from xct_components.data.protocols.protocol import LIFTXR, PERX2CT, PROTOCOLS, PSCT, X2CT
+from xct_components.data.protocols.split import (
     PUBLISHED_LISTS,
     ProtocolSplit,
     PublishedList,
@@ -16,7 +17,6 @@ from xct_components.data.protocol_split import (
     patient_of,
     read_protocol_split,
 )
-from xct_components.data.protocols import LIFTXR, PERX2CT, PROTOCOLS, PSCT, X2CT
 from xct_components.failures import InputWarning, RefusedInput, UnreadableInput, UsageFailure
 
 # Made up: the published lists belong to their authors.

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.data_layer.made_cts import rotation
-from xct_components.data.protocol_volume import ProtocolVolume, prepare_for_protocol
-from xct_components.data.protocols import LIFTXR, PERX2CT, X2CT, Protocol
+from xct_components.data.protocols.protocol import LIFTXR, PERX2CT, X2CT, Protocol
+from xct_components.data.protocols.volume import ProtocolVolume, prepare_for_protocol
 from xct_components.geometry import VolumeGrid
 
 # The published protocols with 32 voxels for 320 and 12 for 128, without X2CT's body mask: the same rules, in a blink.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from xct_components.data.protocols import LIFTXR, PERX2CT, PROTOCOLS, PSCT, X2CT, protocol_named
+from xct_components.data.protocols.protocol import LIFTXR, PERX2CT, PROTOCOLS, PSCT, X2CT, protocol_named
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocols.md"
 

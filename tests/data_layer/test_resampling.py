@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xct_components.data.canonical_ct import canonical_ct
-from xct_components.data.resampling import box_weights, halved, resampled
+from xct_components.data.prepare.canonical_ct import canonical_ct
+from xct_components.data.prepare.resampling import box_weights, halved, resampled
 from xct_components.geometry import VolumeGrid
 
 # 4000 midpoints per box: the rule's error on a kinked line of slope 1 is below 1 / 4000.

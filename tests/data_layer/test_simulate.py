@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from xct_components.data.chest_exposure import ChestExposure, chest_exposure_for
-from xct_components.data.simulate import simulate_film
+from xct_components.data.simulate.chest_exposure import ChestExposure, chest_exposure_for
+from xct_components.data.simulate.simulated_film import simulate_film
 from xct_components.geometry import ChestView, Detector, VolumeGrid, chest_parallel_beam
 from xct_components.physics.film_formation import FilmFormation
 

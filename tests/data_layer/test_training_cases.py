@@ -11,10 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from xct_components.data.prepared_case import PreparedVolume
-from xct_components.data.prepared_files import write_case
-from xct_components.data.random_draws import case_generator
-from xct_components.data.training_cases import (
+from xct_components.data.cases.cases import (
     TrainingCases,
     case_dataset,
     load_case,
@@ -22,6 +19,9 @@ from xct_components.data.training_cases import (
     prepared_items,
     render_batch,
 )
+from xct_components.data.cases.random_draws import case_generator
+from xct_components.data.prepare.prepared_case import PreparedVolume
+from xct_components.data.prepare.prepared_files import write_case
 from xct_components.failures import UnreadableInput, UsageFailure
 from xct_components.geometry import VolumeGrid
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from xct_components.data.training_exposure import TrainingExposure, draw_training_exposure, take_film
+from xct_components.data.cases.exposure import TrainingExposure, draw_training_exposure, take_film
 from xct_components.geometry import VolumeGrid
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.film_formation import FilmFormation

@@ -11,7 +11,7 @@ from pydicom.pixels.processing import apply_voi_lut
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation
 
-from xct_components.data.chest_exposure import ChestExposure
+from xct_components.data.simulate.chest_exposure import ChestExposure
 from xct_components.dicom.dx_writer import write_dx_film
 from xct_components.geometry import ChestView, Detector, chest_beam_from_dicom, chest_cone_beam
 

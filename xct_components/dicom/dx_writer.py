@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 from xct_components import __version__
-from xct_components.data.chest_exposure import ChestExposure
+from xct_components.data.simulate.chest_exposure import ChestExposure
 
 SIMULATED = "SIMULATED FROM CT - NOT FOR DIAGNOSIS"
 #: View Code Sequence, PS3.16 CID 4010 (SNOMED CT).

@@ -1,0 +1,1 @@
+"""Chest films from disk, checked for what they show and calibrated to line integrals."""

@@ -1,0 +1,170 @@
+"""Which view a film shows, which way up, whether mirrored or reversed: measured by how well mean DRRs agree with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from xct_components.data.film.agreement import ranked, shrunk, weighted_correlation
+from xct_components.data.film.match import Pose, best_poses, laid_over, refined, turned
+from xct_components.data.film.reference import FilmReference
+
+Kind = Literal["frontal", "lateral"]
+
+#: A chest film agrees with the mean film by at least this much; the films at hand: 0.64-0.91.
+LEAST_AGREEMENT = 0.55
+#: The upright frontal film must beat any other view, rotation and polarity by this much; the films at hand: 0.1-0.4.
+LEAST_MARGIN = 0.05
+#: Left and right half of a frontal film correlate by at least this much; the films at hand: 0.4-0.9, a hip 0.03.
+LEAST_SYMMETRY = 0.25
+#: A film agrees with the mean film better than with its mirror image by 0.05 as a rule. Below this the sides are unsure ...
+SIDE_MARGIN = 0.01
+#: ... and at this much in favour of the mirror image the film is mirrored, or the patient has dextrocardia.
+MIRROR_MARGIN = 0.03
+#: Poses per view that are refined before they are compared.
+REFINED = 3
+#: Pixels along the longer side on which the two halves are compared.
+SYMMETRY_PIXELS = 96
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One reading of a film: a view in a pose."""
+
+    kind: Kind
+    pose: Pose
+
+    @property
+    def reversed_grey(self) -> bool:
+        """Whether the grey scale would be reversed: bones black."""
+        return self.pose.agreement < 0.0
+
+    @property
+    def upright_frontal(self) -> bool:
+        """Whether it is an upright frontal film, whatever its sides and polarity."""
+        return self.kind == "frontal" and self.pose.quarter_turns == 0
+
+    def describe(self) -> str:
+        """In words, for messages."""
+        turns = self.pose.quarter_turns
+        rotation = f", rotated by {90 * turns} degrees clockwise" if turns else ""
+        return f"{self.kind}{rotation}{', grey scale reversed' if self.reversed_grey else ''}"
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dictionary."""
+        pose = self.pose
+        return {
+            "view": self.kind,
+            "turned_clockwise_deg": 90 * pose.quarter_turns,
+            "mirrored": pose.mirrored,
+            "grey_reversed": self.reversed_grey,
+            "agreement": round(abs(pose.agreement), 3),
+            "overlap": round(pose.overlap, 3),
+            "merit": round(pose.merit, 3),
+        }
+
+
+@dataclass(frozen=True)
+class ViewEvidence:
+    """How the readings of a film compare.
+
+    Args:
+        best: the reading of highest merit.
+        frontal: the best upright frontal reading that is not mirrored, with the polarity of ``best`` if that is frontal.
+        side_margin: merit of ``frontal`` less that of its mirror image.
+        margin: merit of the better of those two less that of any other reading.
+        symmetry: correlation of the film's halves about the middle of ``frontal``.
+    """
+
+    best: Hypothesis
+    frontal: Hypothesis
+    side_margin: float
+    margin: float
+    symmetry: float
+
+    @property
+    def is_chest(self) -> bool:
+        """Whether the best reading agrees well enough to be believed."""
+        return abs(self.best.pose.agreement) >= LEAST_AGREEMENT
+
+    @property
+    def is_frontal(self) -> bool:
+        """Whether it is, beyond doubt, an upright frontal chest film (of either polarity, of either side)."""
+        agrees = abs(self.frontal.pose.agreement) >= LEAST_AGREEMENT - SIDE_MARGIN
+        return self.best.upright_frontal and agrees and self.margin >= LEAST_MARGIN and self.symmetry >= LEAST_SYMMETRY
+
+    @property
+    def side(self) -> Literal["as expected", "unsure", "mirrored"]:
+        """Whether the heart and the great vessels lie on the side where they belong."""
+        if self.side_margin >= SIDE_MARGIN:
+            return "as expected"
+        return "mirrored" if self.side_margin <= -MIRROR_MARGIN else "unsure"
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dictionary."""
+        return {
+            "best": self.best.to_json(),
+            "frontal": self.frontal.to_json(),
+            "margin": round(self.margin, 3),
+            "side_margin": round(self.side_margin, 3),
+            "side": self.side,
+            "symmetry": round(self.symmetry, 3),
+        }
+
+
+def view_evidence(pixels: Float[Tensor, "rows cols"], reference: FilmReference) -> ViewEvidence:
+    """Compare all readings of a film.
+
+    Args:
+        pixels: a film without borders, any monotone grey scale.
+        reference: mean films of both views.
+    """
+    with _one_thread():
+        return _compared(pixels, reference)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Thousands of operations on tiny images: on a busy machine two threads took seven times as long as one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _compared(pixels: Tensor, reference: FilmReference) -> ViewEvidence:
+    means: dict[Kind, Any] = {"frontal": reference.frontal, "lateral": reference.lateral}
+    found = {kind: best_poses(pixels, mean) for kind, mean in means.items()}
+    coarse = [Hypothesis("frontal", pose) for pose in found["frontal"] if pose.quarter_turns == 0]
+    for kind, poses in found.items():
+        coarse += [Hypothesis(kind, pose) for pose in poses[:REFINED] if kind == "lateral" or pose.quarter_turns]
+    readings = [Hypothesis(each.kind, refined(pixels, means[each.kind], each.pose)) for each in coarse]
+    best = max(readings, key=lambda reading: reading.pose.merit)
+    reversed_grey = best.reversed_grey if best.upright_frontal else False
+    upright = {r.pose.mirrored: r for r in readings if r.upright_frontal and r.reversed_grey == reversed_grey}
+    frontal, mirrored = upright[False], upright[True]
+    others = [r for r in readings if not (r.upright_frontal and r.reversed_grey == reversed_grey)]
+    return ViewEvidence(
+        best=best,
+        frontal=frontal,
+        side_margin=frontal.pose.merit - mirrored.pose.merit,
+        margin=max(frontal.pose.merit, mirrored.pose.merit) - max(reading.pose.merit for reading in others),
+        symmetry=_symmetry(pixels, reference, frontal.pose),
+    )
+
+
+def _symmetry(pixels: Tensor, reference: FilmReference, pose: Pose) -> float:
+    """Correlation of an upright film's ranks with those of its mirror image about the middle of the lungs."""
+    film = ranked(shrunk(turned(pixels, pose.quarter_turns, pose.mirrored), SYMMETRY_PIXELS))
+    small = pose.scaled(max(film.shape) / max(pixels.shape))
+    values, covered = laid_over(film, reference.frontal, small.middle, small.mm_per_pixel)
+    weights = covered * reference.frontal.weights
+    return float(weighted_correlation(values, values.flip(1), torch.minimum(weights, weights.flip(1))))

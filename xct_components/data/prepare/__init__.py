@@ -1,0 +1,1 @@
+"""CTs made ready for the cascade: the patient alone, centred, resampled, listed and split."""

@@ -1,0 +1,1 @@
+"""Published benchmark protocols: their volumes, films and splits, as their authors made them."""

@@ -1,0 +1,1 @@
+"""Chest films computed from CTs, and the files that hold them."""
