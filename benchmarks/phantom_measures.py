@@ -105,7 +105,7 @@ def heart_width_mm(hu: np.ndarray, lungs: np.ndarray) -> float:
 
 def _inner_width_mm(lungs: np.ndarray) -> float:
     """Largest distance between the outer borders of both lungs in one row."""
-    columns = lungs.any(0)
+    columns: np.ndarray = np.any(lungs, axis=0)
     return max(float(np.ptp(np.flatnonzero(row)) + 1) for row in columns if row.any()) * SPACING_MM
 
 
