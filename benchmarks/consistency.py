@@ -20,11 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.folder_of_cts import read_cts
 from benchmarks.machine import describe_machine
 from benchmarks.markdown_table import markdown_table
-from xct_components.data.ct.reading import read_ct
 from xct_components.data.simulate.chest_exposure import body_box_mm
-from xct_components.failures import Failure
 from xct_components.geometry import VolumeGrid, chest_beam_covering
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.consistency import corrected_along_rays
@@ -57,15 +56,9 @@ def _cube_from_voxels(grid: VolumeGrid) -> Tensor:
 
 
 def read_chests(folders: list[Path]) -> Iterator[tuple[str, Tensor]]:
-    """(name, attenuation) of every CT in the folders; what is not a CT is named on stderr and left out."""
-    for path in sorted(path for folder in folders for path in folder.iterdir()):
-        try:
-            ct_hu, grid = read_ct(path)
-        except Failure as refused:
-            print(f"left out: {refused}", file=sys.stderr)
-            continue
-        print(f"read {path.name}", file=sys.stderr, flush=True)
-        yield path.name.split(".")[0], chest_mu_per_mm(ct_hu, grid)
+    """(name, attenuation) of every CT in the folders."""
+    for name, ct_hu, grid in read_cts(folders):
+        yield name, chest_mu_per_mm(ct_hu, grid)
 
 
 def errors_after_sweeps(prior: Tensor, patient: Tensor) -> dict[str, float]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xct_components.data.ct.reading import read_ct
+from benchmarks.folder_of_cts import read_cts
 from xct_components.data.film.reference import ChestFilms
 from xct_components.data.film.reference_case import chest_films
 from xct_components.data.prepare.chest_grid import cascade_grid
@@ -20,7 +18,6 @@ from xct_components.data.prepare.prepared_case import patient_only
 from xct_components.data.simulate.chest_exposure import ChestExposure, chest_exposure_for
 from xct_components.data.simulate.film_files import display_pixels
 from xct_components.data.simulate.simulated_film import SimulatedFilm, simulate_film
-from xct_components.failures import Failure
 from xct_components.geometry import ChestView, VolumeGrid, chest_beam_covering
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.display_curve import DisplayCurve
@@ -80,15 +77,7 @@ class CtCase:
 
 def ct_cases(folders: list[Path]) -> Iterator[CtCase]:
     """Every CT in the folders; what is not a CT is named on stderr and left out."""
-    for path in sorted(path for folder in folders for path in folder.iterdir()):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                ct_hu, grid = read_ct(path)
-        except Failure as refused:
-            print(f"left out: {refused}", file=sys.stderr)
-            continue
-        yield _ct_case(path.name.split(".")[0], ct_hu, grid)
+    return (_ct_case(name, ct_hu, grid) for name, ct_hu, grid in read_cts(folders))
 
 
 def _ct_case(name: str, ct_hu: Tensor, grid: VolumeGrid) -> CtCase:

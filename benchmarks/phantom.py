@@ -18,13 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.folder_of_cts import read_cts
 from benchmarks.machine import describe_machine
 from benchmarks.markdown_table import markdown_table
 from benchmarks.phantom_measures import SPACING_MM, VOXELS, chest_of_ct, measures, summary
 from benchmarks.phantom_sheet import write_sheet
-from xct_components.data.ct.reading import read_ct
 from xct_components.data.phantom import draw_thorax, random_thorax, render_thorax
-from xct_components.failures import Failure
 from xct_components.geometry import VolumeGrid
 
 #: Sizes that are timed, and the phantoms rendered for it.
@@ -58,15 +57,9 @@ def phantoms(count: int) -> Iterator[tuple[str, Tensor]]:
 
 
 def real_chests(folders: list[Path]) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Name, HU and scanned voxels of every CT in the folders; what is not a CT is named on stderr and left out."""
-    for path in sorted(path for folder in folders for path in folder.iterdir()):
-        try:
-            ct_hu, grid = read_ct(path)
-        except Failure as refused:
-            print(f"left out: {refused}", file=sys.stderr)
-            continue
-        print(f"read {path.name}", file=sys.stderr, flush=True)
-        yield path.name.split(".")[0], *chest_of_ct(ct_hu, grid)
+    """Name, HU and scanned voxels of every CT in the folders."""
+    for name, ct_hu, grid in read_cts(folders):
+        yield name, *chest_of_ct(ct_hu, grid)
 
 
 def write_sheets(chests: list[tuple[str, Tensor]], folder: Path, name: str) -> None:
