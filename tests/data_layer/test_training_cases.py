@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,15 @@ def test_every_cache_gives_the_same_volumes(prepared: Path, tmp_path: Path, cach
     volumes = case_dataset(items, cache, tmp_path)  # type: ignore[arg-type]
     for _ in range(2):  # the second time from the cache
         assert all(same(volumes[i], load_case(item)) for i, item in enumerate(items))
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_a_cached_case_is_not_read_again(prepared: Path, tmp_path: Path, cache: str) -> None:
+    copy = shutil.copytree(prepared, tmp_path / "prepared")
+    volumes = case_dataset(prepared_items(copy, "train", 64), cache, tmp_path / "cache")  # type: ignore[arg-type]
+    before = [volumes[i] for i in (0, 1)]
+    shutil.rmtree(copy)
+    assert all(same(volumes[i], before[i]) for i in (0, 1))
 
 
 def test_a_case_is_the_same_in_any_order_and_by_any_worker(prepared: Path) -> None:

@@ -15,8 +15,10 @@ from xct_components.data.cases.random_draws import between, seed_of
 from xct_components.geometry import VolumeGrid
 from xct_components.physics.attenuation import AIR_HU
 
-#: Control points of the elastic field along each side of the volume: bumps of about 80 mm in a field of 320 mm.
+#: Random blocks of the elastic field along each side of the volume: bumps of about 64 mm in a field of 320 mm.
 ELASTIC_POINTS = 5
+#: Steps of each block while it is smoothed (odd, so that averaging stays centred).
+ELASTIC_SUBDIVISION = 5
 #: The field's bumps are as wide as the distance of its points: twice this displacement would fold the volume.
 LARGEST_ELASTIC_MM = 25.0
 
@@ -153,10 +155,14 @@ def _rotation(angles_rad: Triple) -> Tensor:
 
 
 def _elastic_mm(shape: tuple[int, int, int], change: PatientAugmentation, like: Tensor) -> Tensor:
-    """(D, H, W, 3) smooth displacement: random points, linear between them, the same on every grid."""
-    points = torch.randn((1, 3, *(ELASTIC_POINTS,) * 3), generator=torch.Generator().manual_seed(change.elastic_seed))
-    field = F.interpolate(points.to(like), size=shape, mode="trilinear", align_corners=False)
-    return change.elastic_mm * field[0].permute(1, 2, 3, 0)
+    """(D, H, W, 3) smooth displacement: random blocks, averaged twice (a quadratic spline), the same on every grid."""
+    points = torch.randn((3, 1, *(ELASTIC_POINTS,) * 3), generator=torch.Generator().manual_seed(change.elastic_seed))
+    field = F.interpolate(points, scale_factor=ELASTIC_SUBDIVISION, mode="nearest")
+    for _ in range(2):
+        padded = F.pad(field, (ELASTIC_SUBDIVISION // 2,) * 6, mode="replicate")
+        field = F.avg_pool3d(padded, ELASTIC_SUBDIVISION, stride=1)
+    field = F.interpolate(field.to(like) / field.std(), size=shape, mode="trilinear", align_corners=False)
+    return change.elastic_mm * field[:, 0].permute(1, 2, 3, 0)
 
 
 def _blurred(volume: Tensor, grid: VolumeGrid, sigma_mm: float) -> Tensor:

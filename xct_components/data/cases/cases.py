@@ -77,7 +77,7 @@ def phantom_items(count: int, size: int, first_seed: int = 0) -> list[dict[str, 
 
 
 def load_case(item: Mapping[str, Any]) -> dict[str, Any]:
-    """The volume of an item: ``case``, ``ct_hu`` (1, 1, D, H, W) int16, ``grid`` (JSON). A MONAI transform without chance."""
+    """The volume of an item: ``case``, ``ct_hu`` (1, 1, D, H, W) int16, ``grid`` (JSON). No chance is in it."""
     return {"case": item["case"], "ct_hu": _phantom(item) if "phantom_seed" in item else _prepared(item), "grid": item["grid"]}
 
 
@@ -96,18 +96,20 @@ def case_dataset(
         ValueError: for no items, an unknown cache, or a disk cache without a folder.
     """
     from monai.data import CacheDataset, Dataset, PersistentDataset
+    from monai.transforms import Lambda
 
     if not items:
         raise ValueError("items must hold at least one case, got none; look at the sides in manifest.json")
+    load = Lambda(load_case)  # a bare function counts as chance in MONAI, and would never be cached
     if cache == "memory":
-        return CacheDataset(items, load_case, progress=True)
+        return CacheDataset(items, load, progress=True)
     if cache == "disk":
         if cache_dir is None:
             raise ValueError('cache_dir must be given with cache="disk", got None')
-        return PersistentDataset(items, load_case, cache_dir=cache_dir)
+        return PersistentDataset(items, load, cache_dir=cache_dir)
     if cache != "none":
         raise ValueError(f'cache must be "none", "memory" or "disk", got {cache!r}')
-    return Dataset(items, load_case)
+    return Dataset(items, load)
 
 
 class TrainingCases(Dataset[dict[str, Any]]):
