@@ -1,7 +1,5 @@
 """``xct film``: any chest film as line integrals on the cascade's field, with a preview and every decision in a JSON."""
 
-import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +13,6 @@ SCHEMA, SCHEMA_VERSION = "xct-calibrated-film", 1
 #: Line integrals shown as black and white in the preview.
 PREVIEW_WINDOW = (0.0, 6.5)
 MOST_SIDE_PIXELS = 4096
-
-#: A list of numbers in indented JSON: it reads better on one line.
-_NUMBERS = re.compile(r"\[[-+.\deE,\s]+\]")
 
 
 def film(
@@ -80,24 +75,16 @@ def _free_targets(target: Path, source: Path, *, overwrite: bool) -> list[Path]:
 
 
 def _write(targets: list[Path], calibrated: "CalibratedFilm") -> None:
-    import nibabel
-    import numpy as np
-    from skimage.io import imsave
-
     from xct_components.data.atomic_files import written_together
-    from xct_components.data.simulate.film_files import WHITE, world_from_pixel
+    from xct_components.data.readable_json import readable_json
+    from xct_components.data.simulate.film_files import write_nifti_line_integrals, write_png_line_integrals
+    from xct_components.physics.display_curve import DisplayCurve
 
     integrals = calibrated.line_integrals[0, 0, 0]
-    image = nibabel.Nifti1Image(integrals.T[..., None].numpy(), world_from_pixel(calibrated.beam))
-    image.header.set_xyzt_units("mm")
-    image.header["descrip"] = b"CALIBRATED film: line integrals, -ln(I/I0)"
-    black, white = PREVIEW_WINDOW
-    grey = ((integrals - black) / (white - black)).clamp(0.0, 1.0).numpy() * WHITE
-    text = _NUMBERS.sub(lambda found: " ".join(found[0].split()), json.dumps(_document(calibrated), indent=2))
     with written_together(*targets) as (film_draft, preview_draft, record_draft):
-        nibabel.save(image, film_draft)
-        imsave(preview_draft, grey.round().astype(np.uint16), check_contrast=False)
-        record_draft.write_text(text + "\n", encoding="utf-8")
+        write_nifti_line_integrals(film_draft, integrals, calibrated.beam, "CALIBRATED")
+        write_png_line_integrals(preview_draft, integrals, DisplayCurve(window=PREVIEW_WINDOW))
+        record_draft.write_text(readable_json(_document(calibrated)), encoding="utf-8")
 
 
 def _document(calibrated: "CalibratedFilm") -> dict[str, Any]:

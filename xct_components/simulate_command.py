@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,9 +27,6 @@ FILM_SUFFIXES = (".png", ".dcm", ".nii.gz", ".nii")
 TYPICAL_FILM = {"tube_kvp": 120, "scatter_to_primary": 0.4, "photons_per_mm2": 1e6, "blur_sigma_mm": 0.15}
 #: Line integrals shown as black and white: fixed, so that films of different patients compare; laterals cross the shoulders.
 FRONTAL_WINDOW, LATERAL_WINDOW = (0.5, 6.5), (0.5, 8.5)
-
-#: A list of numbers in indented JSON: it reads better on one line.
-_NUMBERS = re.compile(r"\[([-+.\deE,\s]+)\]")
 
 
 def simulate(  # noqa: PLR0913 - each argument is an option of the command line
@@ -153,11 +149,12 @@ def _write(
 ) -> Path:
     """The film and its JSON, both or neither; the path of the JSON."""
     from xct_components.data.atomic_files import written_together
+    from xct_components.data.readable_json import readable_json
     from xct_components.data.simulate.film_files import display_pixels, write_nifti_film, write_png_film
     from xct_components.dicom.dx_writer import write_dx_film
 
     sidecar = target.with_name(target.name[: -len(_film_suffix(target))] + ".json")
-    text = _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", json.dumps(geometry, indent=2)) + "\n"
+    text = readable_json(geometry)
     if sidecar.exists() and not overwrite and sidecar.read_text(encoding="utf-8", errors="replace") != text:
         raise CannotWrite(f"{sidecar} exists and says something else; choose another name, or add --overwrite")
     curve = display_curve(exposure.view)

@@ -24,11 +24,11 @@ def written_together(*targets: Path) -> Iterator[tuple[Path, ...]]:
     try:
         yield drafts
         for draft in drafts:
-            _flush(draft)
+            flush_to_disk(draft)
         for draft, target in zip(drafts, targets, strict=True):
             draft.replace(target)
         for folder in {target.parent for target in targets}:
-            _flush(folder)
+            flush_to_disk(folder)
     except OSError as error:
         raise CannotWrite(f"cannot write {targets[0]}: {error.strerror or first_line(error)}") from error
     finally:
@@ -36,7 +36,7 @@ def written_together(*targets: Path) -> Iterator[tuple[Path, ...]]:
             draft.unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
     """Make sure that a file's bytes, or a folder's names, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:

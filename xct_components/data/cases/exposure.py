@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xct_components.data.cases.random_draws import below, between, happens, seed_of
+from xct_components.data.simulate.simulated_film import simulate_film
 from xct_components.geometry import ChestView, ConeBeam, VolumeGrid, chest_beam_covering
-from xct_components.physics.attenuation import FILM_ENERGY_KEV, hu_to_materials, hu_to_mu_per_mm
-from xct_components.physics.film_formation import FilmFormation, form_film
+from xct_components.physics.attenuation import FILM_ENERGY_KEV, hu_to_mu_per_mm
+from xct_components.physics.film_formation import FilmFormation
 from xct_components.physics.projector import project
 
 #: Share of films without any film formation: the line integrals themselves.
@@ -104,10 +105,6 @@ def take_film(
     line_integrals = project(hu_to_mu_per_mm(ct_hu, FILM_ENERGY_KEV), grid, beams)
     if exposure.film_formation == FilmFormation():
         return TrainingFilm(line_integrals, line_integrals, beams)
-    soft_mm, bone_mm = (project(part, grid, beams) for part in hu_to_materials(ct_hu))
     generator = torch.Generator(ct_hu.device).manual_seed(exposure.noise_seed)
-    films = [
-        form_film(soft_mm[:, v, 0], bone_mm[:, v, 0], beam.detector.pitch_mm, exposure.film_formation, generator)
-        for v, beam in enumerate(beams)
-    ]
-    return TrainingFilm(torch.stack(films, dim=1)[:, :, None], line_integrals, beams)
+    films = [simulate_film(ct_hu, grid, beam, exposure.film_formation, generator).line_integrals for beam in beams]
+    return TrainingFilm(torch.stack(films)[None, :, None], line_integrals, beams)

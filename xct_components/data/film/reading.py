@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings as python_warnings
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from xct_components.data.file_hash import file_sha256
 from xct_components.data.film.borders import borderless
 from xct_components.data.film.match import Pose
 from xct_components.data.film.pixels import film_from_file
@@ -89,7 +89,7 @@ def read_film(
     for note in (*warnings, *reasons):
         python_warnings.warn(f"{path.name}: {note}", InputWarning, stacklevel=2)
     record = {
-        "file": {"name": path.name, "sha256": _sha256(path), "format": source.format, **source.facts},
+        "file": {"name": path.name, "sha256": file_sha256(path), "format": source.format, **source.facts},
         "crop": {"rows": [rows.start, rows.stop], "cols": [cols.start, cols.stop], "of": list(source.pixels.shape)},
         "polarity": {"from": source.polarity, "reversed": reverse},
         "pixel_mm_on_detector": None if source.pixel_mm is None else list(source.pixel_mm),
@@ -151,7 +151,3 @@ def _way_out(evidence: ViewEvidence) -> str:
     if evidence.is_chest and evidence.best.kind == "frontal" and evidence.best.pose.quarter_turns:
         return "Turn it upright, or --accept it as it is"
     return "If it is an upright frontal chest film, say --view PA (or AP) or --accept it as it is"
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

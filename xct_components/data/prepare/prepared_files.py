@@ -6,7 +6,6 @@ OUTPUT/<case>/64.nii.gz 128.nii.gz 256.nii.gz [full.nii.gz] record.json     or  
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import os
 import shutil
@@ -15,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from xct_components.data.atomic_files import written_together
+from xct_components.data.atomic_files import flush_to_disk, written_together
+from xct_components.data.file_hash import file_sha256
 from xct_components.data.prepare.prepared_case import PreparedVolume
 from xct_components.failures import CannotWrite, first_line
 
@@ -47,7 +47,7 @@ def write_case(output: Path, record: Mapping[str, Any], volumes: Mapping[str, Pr
             _write_nifti(path, volume)
             outputs[name] = {
                 "file": f"{record['case']}/{path.name}",
-                "sha256": _sha256(path),
+                "sha256": file_sha256(path),
                 "bytes": path.stat().st_size,
                 "spacing_mm": [round(mm, 6) for mm in volume.grid.spacing_mm],
                 "grid": volume.grid.to_json(),
@@ -116,14 +116,6 @@ def _write_json(path: Path, document: Mapping[str, Any]) -> None:
         os.fsync(stream.fileno())
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 @contextmanager
 def _published(output: Path, case: str) -> Iterator[Path]:
     """A hidden folder that takes the case's name when the block succeeds, and vanishes when it fails."""
@@ -135,11 +127,7 @@ def _published(output: Path, case: str) -> Iterator[Path]:
         if (output / case).exists():
             (output / case).replace(old)
         draft.replace(output / case)
-        handle = os.open(output, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        flush_to_disk(output)
     except OSError as error:
         raise CannotWrite(f"cannot write {case}: {error.strerror or first_line(error)}") from error
     finally:

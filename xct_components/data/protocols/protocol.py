@@ -8,7 +8,7 @@ What the sources leave open is ``None`` here, and is asked for instead of guesse
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from jaxtyping import Float
@@ -174,24 +174,7 @@ PERX2CT = Protocol(
 #: PSCT-Net (arXiv 2606.19867), from github.com/DYDevelop/PSCT-Net at b174d1c. It loads X2CT's HDF5 files (front_pro.py:39,
 #: alignDataSetViews.py) through an identical data_augmentation_1030.py; window d2_multiview2500_BP.yml:6; README.md:125 states
 #: 917/101 volumes of LIDC-IDRI, X2CT's lists have 916/102, and its own lists are not published.
-PSCT = Protocol(
-    name="psct",
-    stored_axes=X2CT.stored_axes,
-    stored_dtype=X2CT.stored_dtype,
-    body_mask=X2CT.body_mask,
-    spacing_mm=X2CT.spacing_mm,
-    cube_voxels=X2CT.cube_voxels,
-    anchors=X2CT.anchors,
-    model_axes=X2CT.model_axes,
-    model_voxels=X2CT.model_voxels,
-    resize_order=X2CT.resize_order,
-    resized_before_clip=X2CT.resized_before_clip,
-    window_hu=X2CT.window_hu,
-    decimals=X2CT.decimals,
-    films=X2CT.films,
-    series=(917, None, 101),
-    leaked_patients=(),
-)
+PSCT = replace(X2CT, name="psct", series=(917, None, 101), leaked_patients=())
 
 #: LiftXR ("Learning Where and What to Lift for Bi-planar X-ray-to-CT Reconstruction", code not released), section
 #: "Dataset and Pre-processing": 128^3, HU clamped to [-1024, 1024] and scaled to [0, 1]; DiffDRR with SID 3000 mm and 1.0 mm

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt16
+from jaxtyping import Float, UInt16
+from torch import Tensor
 
 from xct_components.data.simulate.simulated_film import SimulatedFilm
 from xct_components.geometry import Beam
@@ -25,27 +26,40 @@ def write_nifti_film(path: Path, film: SimulatedFilm) -> None:
         path: ends in .nii or .nii.gz.
         film: what to write.
     """
+    write_nifti_line_integrals(path, film.line_integrals, film.beam, "SIMULATED")
+
+
+def write_nifti_line_integrals(path: Path, line_integrals: Float[Tensor, "rows cols"], beam: Beam, origin: str) -> None:
+    """Line integrals of any origin, written like a simulated film; ``origin`` is one word for the header."""
     import nibabel
 
-    image = nibabel.Nifti1Image(film.line_integrals.T[..., None].numpy(), world_from_pixel(film.beam))
+    image = nibabel.Nifti1Image(line_integrals.T[..., None].numpy(), world_from_pixel(beam))
     image.set_sform(image.affine, code="scanner")
     image.set_qform(image.affine, code="scanner")
     image.header.set_xyzt_units("mm")
-    image.header["descrip"] = b"SIMULATED film: line integrals, -ln(I/I0)"
+    image.header["descrip"] = f"{origin} film: line integrals, -ln(I/I0)".encode()
     nibabel.save(image, path)
 
 
 def write_png_film(path: Path, film: SimulatedFilm, curve: DisplayCurve) -> None:
     """The film as displayed, 16-bit grey, bones white."""
+    write_png_line_integrals(path, film.line_integrals, curve)
+
+
+def write_png_line_integrals(path: Path, line_integrals: Float[Tensor, "rows cols"], curve: DisplayCurve) -> None:
+    """Line integrals of any origin as displayed, 16-bit grey, bones white."""
     from skimage.io import imsave
 
-    imsave(path, display_pixels(film, curve), check_contrast=False)
+    imsave(path, _grey(line_integrals, curve), check_contrast=False)
 
 
 def display_pixels(film: SimulatedFilm, curve: DisplayCurve) -> UInt16[np.ndarray, "rows cols"]:
     """Grey values 0 (black) to 65535 (white), larger = more attenuation."""
-    grey = display(film.line_integrals, curve) * WHITE
-    return grey.round().to(torch.int32).numpy().astype(np.uint16)
+    return _grey(film.line_integrals, curve)
+
+
+def _grey(line_integrals: Tensor, curve: DisplayCurve) -> np.ndarray:
+    return (display(line_integrals, curve) * WHITE).round().to(torch.int32).numpy().astype(np.uint16)
 
 
 def world_from_pixel(beam: Beam) -> np.ndarray:
