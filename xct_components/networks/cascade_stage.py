@@ -1,0 +1,247 @@
+"""One stage of the cascade: a prior volume that explains the film, and the network that predicts what it is still wrong about.
+
+    volume = consistency(prior + residual_scale * residual),  residual drawn by conditional diffusion
+
+The three stages differ in their settings alone. A stage's weights hold all it needs: network, atlas, scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
+from xct_components.networks.atlas import Atlas
+from xct_components.networks.depth_lifting import DepthLifting, LiftedDepth, lifted_mu_per_mm
+from xct_components.networks.embeddings import PreviousStageEmbedding
+from xct_components.networks.film_lift import FilmLift
+from xct_components.networks.hybrid_vit_unet import HybridViTUNet
+from xct_components.networks.stage_conditions import Column, StageConditions, VoxelConditions, cut, cut_grids
+from xct_components.networks.xray_encoder import LINE_INTEGRAL_SCALE, FilmFeatures, XrayEncoder
+from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
+from xct_components.physics.consistency import Consistency, HardConsistency
+from xct_components.physics.projector import sample_along_rays
+
+#: The range of CT numbers the cascade works in.
+LOWEST_HU, HIGHEST_HU = -1024.0, 1500.0
+#: The lifted attenuation is built at most so fine and then interpolated: its bins are no finer.
+LIFTED_SIZE = 64
+
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+class CascadeStage(nn.Module):
+    """A stage with its settings.
+
+    Args:
+        encoder: film features; its levels are the network's (more of them serve as context).
+        network: the denoiser.
+        encoder_channels: the encoder's channels, finest first.
+        volume_shape: voxels of the whole volume along D, H and W.
+        spacing_mm: of the voxels.
+        needs_coarse: whether the stage starts from the previous stage's volume; the first starts from its atlas.
+        embedding: width of the embedding.
+        depth_bins: of the lifting.
+        use_depth_lifting: spread film features by a learned depth distribution; otherwise evenly along rays.
+        precision: of the network; physics is always float32. "auto" takes bf16 where the processor computes it.
+    """
+
+    def __init__(
+        self,
+        encoder: XrayEncoder,
+        network: HybridViTUNet,
+        *,
+        encoder_channels: Sequence[int],
+        volume_shape: Sequence[int] = (64, 64, 64),
+        spacing_mm: float = 5.0,
+        needs_coarse: bool = False,
+        embedding: int = 256,
+        depth_bins: int = 64,
+        use_depth_lifting: bool = True,
+        precision: Precision = "auto",
+    ) -> None:
+        super().__init__()
+        self.encoder, self.network, self.precision, self.needs_coarse = encoder, network, precision, needs_coarse
+        self.field = VolumeGrid.chest(volume_shape, spacing_mm)
+        self.previous = PreviousStageEmbedding(embedding)
+        self.atlas = Atlas()
+        self.lifting = DepthLifting(encoder_channels[0], depth_bins) if use_depth_lifting else None
+        pairs = zip(encoder_channels, network.widths, strict=False)
+        self.lifts = nn.ModuleList(FilmLift(film, width) for film, width in pairs)
+        self.register_buffer("hu_mean", torch.tensor(-600.0))
+        self.register_buffer("hu_std", torch.tensor(480.0))
+        self.register_buffer("residual_scale_hu", torch.tensor(200.0))
+
+    @property
+    def film_shape(self) -> tuple[int, int]:
+        """Rows and columns of the films the stage reads: those of its volume."""
+        return self.field.shape[1], self.field.shape[2]
+
+    def forward(self, film: Tensor) -> Tensor:
+        """The one-step mean of a frontal film taken in the cascade's own geometry, consistent with it.
+
+        Args:
+            film: (B, 1, rows, cols) line integrals over the stage's field; a stage that needs a coarse volume starts from its atlas.
+
+        Returns:
+            (B, 1, D, H, W) in HU.
+        """
+        films, count = film[:, :, None], film.shape[0]
+        fields, beams = [self.field] * count, [[chest_beam_covering(self.field, "PA", *self.film_shape)]] * count
+        explain: list[Consistency] = [HardConsistency()] * count
+        prior_hu = self.prior_hu(films, fields, beams, explain)
+        voxels = self.at_voxels(self.condition(films, fields, beams, prior_hu))
+        time = torch.ones(count, device=film.device)
+        volume_hu = self.volume_hu(self.denoise(torch.randn_like(prior_hu), time, voxels), prior_hu)
+        return explained_hu(volume_hu, films, fields, beams, explain)
+
+    def prior_hu(
+        self,
+        film: Tensor,
+        fields: Sequence[VolumeGrid],
+        beams: Sequence[Sequence[Beam]],
+        consistency: Sequence[Consistency],
+        coarse_hu: Tensor | None = None,
+    ) -> Tensor:
+        """The volume the stage starts from: the atlas or the previous stage's volume, made to explain the films.
+
+        Args:
+            film: (B, V, 1, rows, cols) line integrals.
+            fields: the stage's whole field, one grid per sample.
+            beams: V exposures per sample.
+            consistency: how far each sample's films are to be believed.
+            coarse_hu: (B, 1, d, h, w) the previous stage's volume on the same field; None starts from the atlas.
+
+        Returns:
+            (B, 1, D, H, W) in HU.
+        """
+        size = fields[0].shape
+        if coarse_hu is None:
+            start = self.atlas.mu_per_mm(size).expand(film.shape[0], -1, -1, -1, -1)
+        else:
+            start = hu_to_mu_per_mm(F.interpolate(coarse_hu, size=size, mode="trilinear"))
+        return _explained(start, film, fields, beams, consistency)
+
+    def condition(
+        self,
+        film: Tensor,
+        fields: Sequence[VolumeGrid],
+        beams: Sequence[Sequence[Beam]],
+        prior_hu: Tensor,
+        coarse_noise: Tensor | None = None,
+        film_present: Tensor | None = None,
+    ) -> StageConditions:
+        """Look at the films and the prior once.
+
+        Args:
+            film: (B, V, 1, rows, cols) line integrals.
+            fields: the stage's whole field, one grid per sample.
+            beams: V exposures per sample.
+            prior_hu: from ``prior_hu``.
+            coarse_noise: (B,) how much noise the previous stage's volume was given, 0 to 1; None for none.
+            film_present: (B,) see ``XrayEncoder``.
+        """
+        views = [list(sample) for sample in beams]
+        with self._autocast(film):
+            half = self.encoder(film, views, film_present)
+        features = FilmFeatures([one.float() for one in half.maps], half.tokens.float(), half.embedding.float())
+        noise = torch.zeros_like(prior_hu[:, 0, 0, 0, 0]) if coarse_noise is None else coarse_noise
+        embedding = features.embedding + self.previous(self.standardized(prior_hu), noise)
+        atlas = self.atlas.tissue.float()
+        lifted = None if self.lifting is None else self.lifting(features.maps[0], atlas, fields, views)
+        lifted_hu = None if lifted is None else self._lifted_hu(lifted, film, fields, views)
+        return StageConditions(film, list(fields), views, features, lifted, prior_hu, lifted_hu, embedding)
+
+    def at_voxels(self, conditions: StageConditions, column: Column | None = None) -> VoxelConditions:
+        """What the denoiser needs for the whole field, or for a full-depth column of it."""
+        fields, beams = conditions.fields, conditions.beams
+        grids = cut_grids(fields, column)
+        prior = self.standardized(cut(conditions.prior_hu, column))
+        lifted = prior if conditions.lifted_hu is None else self.standardized(cut(conditions.lifted_hu, column))
+        film = sample_along_rays(conditions.film, grids, beams).mean(1) / LINE_INTEGRAL_SCALE - 1.0
+        tokens = [_coarser(grids, self.network.patch * 2**level) for level in range(len(self.lifts))]
+        features = [
+            lift(film_map, conditions.lifted, fields, beams, token_grids)
+            for lift, film_map, token_grids in zip(self.lifts, conditions.features.maps, tokens, strict=False)
+        ]
+        position = torch.stack([_position(field, grid) for field, grid in zip(fields, tokens[0], strict=True)]).to(prior)
+        inputs = torch.cat([prior, lifted, film], dim=1)
+        return VoxelConditions(inputs, position, features, conditions.embedding, conditions.features.tokens)
+
+    def denoise(self, noisy: Tensor, time: Tensor, conditions: VoxelConditions) -> Tensor:
+        """The clean normalised residual that the network sees in a noisy one: (B, 1, D, H, W), float32."""
+        with self._autocast(noisy):
+            return self.network(noisy, time, *conditions).float()
+
+    def residual(self, ct_hu: Tensor, prior_hu: Tensor) -> Tensor:
+        """What the prior is wrong about, of order 1."""
+        return (ct_hu.clamp(LOWEST_HU, HIGHEST_HU) - prior_hu) / self.residual_scale_hu
+
+    def volume_hu(self, residual: Tensor, prior_hu: Tensor) -> Tensor:
+        """The volume of a residual; not yet consistent with the film."""
+        return (prior_hu + self.residual_scale_hu * residual).clamp(LOWEST_HU, HIGHEST_HU)
+
+    def standardized(self, ct_hu: Tensor) -> Tensor:
+        """CT numbers with mean 0 and deviation 1 over the training data."""
+        return (ct_hu - self.hu_mean) / self.hu_std
+
+    def _lifted_hu(self, lifted: LiftedDepth, film: Tensor, fields: Sequence[VolumeGrid], beams: list[list[Beam]]) -> Tensor:
+        size, rows_cols = fields[0].shape, lifted.log_mass.shape[-2:]
+        small = [field.resampled([min(n, LIFTED_SIZE) for n in size]) for field in fields]
+        pooled = F.adaptive_avg_pool2d(film.flatten(0, 1), rows_cols).unflatten(0, film.shape[:2])
+        mu = lifted_mu_per_mm(lifted, pooled, fields, beams, small)
+        return F.interpolate(mu_per_mm_to_hu(mu).clamp(LOWEST_HU, HIGHEST_HU), size=size, mode="trilinear")
+
+    def _autocast(self, x: Tensor) -> torch.autocast:
+        return torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self._half(x.device))
+
+    def _half(self, device: torch.device) -> bool:
+        if self.precision == "auto":
+            return computes_bf16(device)
+        return self.precision == "bf16"
+
+
+def explained_hu(
+    volume_hu: Tensor,
+    film: Tensor,
+    fields: Sequence[VolumeGrid],
+    beams: Sequence[Sequence[Beam]],
+    consistency: Sequence[Consistency],
+) -> Tensor:
+    """The volume (B, 1, D, H, W) in HU, made consistent with the films (B, V, 1, rows, cols), sample by sample."""
+    return _explained(hu_to_mu_per_mm(volume_hu), film, fields, beams, consistency)
+
+
+def _explained(
+    mu_per_mm: Tensor,
+    film: Tensor,
+    fields: Sequence[VolumeGrid],
+    beams: Sequence[Sequence[Beam]],
+    consistency: Sequence[Consistency],
+) -> Tensor:
+    samples = zip(mu_per_mm.split(1), film.split(1), fields, beams, consistency, strict=True)
+    explained = [explain(mu, one_film, field, list(views)) for mu, one_film, field, views, explain in samples]
+    return mu_per_mm_to_hu(torch.cat(explained)).clamp(LOWEST_HU, HIGHEST_HU)
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _coarser(grids: Sequence[VolumeGrid], factor: int) -> list[VolumeGrid]:
+    return [grid.resampled([n // factor for n in grid.shape]) for grid in grids]
+
+
+def _position(field: VolumeGrid, grid: VolumeGrid) -> Tensor:
+    """(3, D, H, W) position of every voxel of ``grid`` in ``field``, -1 to 1 from edge to edge."""
+    corners = field.voxels_from_world(grid.world_from_voxels(torch.tensor([[0, 0, 0], [n - 1 for n in grid.shape]])))
+    first, last = ((corners + 0.5) * 2.0 / torch.tensor(field.shape) - 1.0).tolist()
+    axes = [torch.linspace(a, b, n) for a, b, n in zip(first, last, grid.shape, strict=True)]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))

@@ -1,0 +1,141 @@
+"""The denoiser: an hourglass of convolutions at fine levels and hybrid ViT blocks at coarse ones, head at full resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from xct_components.networks.embeddings import ScalarEmbedding
+from xct_components.networks.hybrid_vit_block import ConvBlock, HybridViTBlock
+from xct_components.networks.voxel_layers import NormName, channels_to_patches, patches_to_channels, voxel_norm
+
+
+@dataclass(frozen=True)
+class LevelSpec:
+    """One resolution of the hourglass; each level has half the tokens per axis of the one before.
+
+    Args:
+        channels: width; a multiple of 4, and of the channels per head where there are ViT blocks.
+        conv_blocks: residual convolutions, on the way down and again on the way up.
+        vit_blocks: hybrid ViT blocks, on the way down.
+        window: tokens of an attention window along D, H and W; None for global attention.
+    """
+
+    channels: int
+    conv_blocks: int = 1
+    vit_blocks: int = 0
+    window: tuple[int, int, int] | None = None
+
+
+class HybridViTUNet(nn.Module):
+    """Predicts the clean residual from a noisy one.
+
+    Voxels are taken in patches of ``patch``³ (space to depth), every patch is given back as ``patch``³ values: the head can say
+    anything at full resolution.
+
+    Args:
+        levels: finest first; dictionaries are read as ``LevelSpec``.
+        in_channels: noisy residual and voxel inputs together.
+        token_channels: of the film tokens.
+        embedding: width of the embedding.
+        head_channels: channels of an attention head.
+        patch: voxels per token along each axis.
+        norm: "voxel" or "group"; see ``voxel_norm``.
+        use_adaln: modulate every block (AdaLN-zero); otherwise the embedding is added to every level once.
+        gradient_checkpointing: recompute blocks in the backward pass instead of keeping what they computed.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[LevelSpec | dict[str, Any]],
+        *,
+        in_channels: int = 4,
+        token_channels: int = 128,
+        embedding: int = 256,
+        head_channels: int = 32,
+        patch: int = 2,
+        norm: NormName = "voxel",
+        use_adaln: bool = True,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        specs = [level if isinstance(level, LevelSpec) else LevelSpec(**level) for level in levels]
+        widths = [spec.channels for spec in specs]
+        modulated_by = embedding if use_adaln else None
+        self.patch, self.widths, self.gradient_checkpointing = patch, widths, gradient_checkpointing
+        self.coarsest = patch * 2 ** (len(specs) - 1)
+        self.time = ScalarEmbedding(embedding)
+        self.stem = nn.Conv3d(in_channels * patch**3 + 3, widths[0], 1)
+        self.bias = nn.ModuleList(nn.Linear(embedding, w) for w in ([] if use_adaln else widths))
+
+        def conv_blocks(spec: LevelSpec) -> nn.ModuleList:
+            return nn.ModuleList(ConvBlock(spec.channels, modulated_by, norm) for _ in range(spec.conv_blocks))
+
+        def vit_blocks(spec: LevelSpec) -> nn.ModuleList:
+            kind: dict[str, Any] = {"heads": max(1, spec.channels // head_channels), "window": spec.window, "norm": norm}
+            blocks = (HybridViTBlock(spec.channels, token_channels, modulated_by, **kind) for _ in range(spec.vit_blocks))
+            return nn.ModuleList(blocks)
+
+        self.down_convs = nn.ModuleList(conv_blocks(spec) for spec in specs)
+        self.vits = nn.ModuleList(vit_blocks(spec) for spec in specs)
+        self.up_convs = nn.ModuleList(conv_blocks(spec) for spec in specs[:-1])
+        pairs = list(zip(widths, widths[1:], strict=False))
+        self.downs = nn.ModuleList(nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
+        self.ups = nn.ModuleList(nn.Conv3d(coarse, 8 * fine, 1) for fine, coarse in pairs)
+        self.head = nn.Sequential(voxel_norm(norm, widths[0]), nn.Conv3d(widths[0], patch**3, 1))
+        nn.init.zeros_(self.head[-1].weight)
+        nn.init.zeros_(self.head[-1].bias)
+
+    def forward(
+        self,
+        noisy: Tensor,
+        time: Tensor,
+        inputs: Tensor,
+        position: Tensor,
+        lifted: Sequence[Tensor],
+        embedding: Tensor,
+        tokens: Tensor,
+    ) -> Tensor:
+        """Predict the clean residual.
+
+        Args:
+            noisy: (B, 1, D, H, W); every axis a multiple of ``coarsest``.
+            time: (B,) in [0, 1].
+            inputs: (B, in_channels - 1, D, H, W) what is known voxel by voxel: prior, lifted attenuation, film.
+            position: (B, 3, d, h, w) of every token in the field, -1 to 1.
+            lifted: per level (B, channels, d, h, w) film features.
+            embedding: (B, E) film and previous stage.
+            tokens: (B, N, token_channels) of the films.
+
+        Returns:
+            (B, 1, D, H, W).
+        """
+        e = embedding + self.time(time)
+        x = torch.cat([patches_to_channels(torch.cat([noisy, inputs], dim=1), self.patch), position], dim=1)
+        x = self.stem(x).contiguous(memory_format=torch.channels_last_3d)
+        skips: list[Tensor] = []
+        for level, features in enumerate(lifted):
+            x = self._told(x + features, level, e)
+            x = self._run(self.down_convs[level], x, e)
+            x = self._run(self.vits[level], x, e, tokens)
+            skips.append(x)
+            x = self.downs[level](x) if level < len(self.downs) else x
+        for level in reversed(range(len(self.ups))):
+            x = skips[level] + channels_to_patches(self.ups[level](x), 2)
+            x = self._run(self.up_convs[level], x, e)
+        return channels_to_patches(self.head(x), self.patch).float()
+
+    def _told(self, x: Tensor, level: int, embedding: Tensor) -> Tensor:
+        return x + self.bias[level](embedding)[:, :, None, None, None] if len(self.bias) else x
+
+    def _run(self, blocks: nn.Module, x: Tensor, *conditions: Tensor) -> Tensor:
+        block: Callable[..., Tensor]
+        for block in blocks:  # type: ignore[attr-defined]
+            keep = not (self.gradient_checkpointing and self.training and torch.is_grad_enabled())
+            x = block(x, *conditions) if keep else checkpoint(block, x, *conditions, use_reentrant=False)
+        return x
