@@ -13,9 +13,9 @@ COMMA := ,
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY)  ## frontal and lateral radiographs of a real CT, as PNG
+demo: $(READY)  ## a real chest film becomes a CT, with pictures
 	@$(BIN)/python -m xct_components demo --output $(DEMO_OUTPUT)
-	@echo "Look at: $(CURDIR)/$(DEMO_OUTPUT)"
+	@echo "Look at: $(CURDIR)/$(DEMO_OUTPUT)/ct_of_film/preview.png"
 
 test: $(READY)  ## all tests, with every annotated shape and type checked
 	@$(BIN)/python -m pytest -q
@@ -53,7 +53,7 @@ define environment
 endef
 
 $(READY): pyproject.toml constraints.txt
-	$(call environment,.venv,dev$(COMMA)report)
+	$(call environment,.venv,dev$(COMMA)report$(COMMA)dicom)
 
 $(BENCH_READY): pyproject.toml constraints.txt
 	$(call environment,.venv-bench,bench)

@@ -3,8 +3,9 @@
 `python -m benchmarks.films --films DIR --cts DIR [DIR] --output DIR` reads every film below the first folder and, for every CT
 of the others, films simulated from it as they would be displayed: of several display curves, turned, mirrored, reversed and
 lateral. Each CT's films are judged by a reference made of the *other* CTs. It prints the decision on each film, the confusion
-table, the error of calibrated line integrals against the CT's own, and the histogram distance of real films to simulated ones
-before and after calibration; it writes a contact sheet and a JSON with every record.
+table, also for films of random phantoms and for coronal slices of the CTs saved as pictures, the error of calibrated line
+integrals against the CT's own, and the histogram distance of real films to simulated ones before and after calibration, beside
+that of each simulated film to the others; it writes a contact sheet and a JSON with every record.
 
 Errors: `response` compares the fitted curve with the truth on the film's own pixels; `placed` compares the whole
 result with the prepared CT's film on the cascade's field, by anatomy alone and with the pixel size known.
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from benchmarks.film_cases import ARRIVALS, CURVES, FIELD_PIXELS, LATERAL_CURVE, CtCase, ct_cases
 from benchmarks.film_contact_sheet import contact_sheet
+from benchmarks.film_controls import coronal_slices, phantom_films
 from benchmarks.markdown_table import markdown_table
 from xct_components.data.film.borders import borderless
 from xct_components.data.film.calibration import calibrated_film
@@ -64,10 +66,7 @@ def simulated_rows(case: CtCase, reference: FilmReference) -> tuple[list[dict[st
     arrivals += [("PA", "linear", arrival) for arrival in ARRIVALS if arrival != "upright"] + [("LL", "lateral", "upright")]
     for view, curve, arrival in arrivals:
         grey = case.grey("PA" if view == "PA" else "LL", CURVES.get(curve, LATERAL_CURVE), arrival)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "film.png"
-            _write_png(path, grey)
-            outcome, reason, film = decision(path, reference)
+        outcome, reason, film = _decision_on(grey, reference)
         row: dict[str, Any] = {
             "ct": case.name,
             "view": view,
@@ -81,6 +80,49 @@ def simulated_rows(case: CtCase, reference: FilmReference) -> tuple[list[dict[st
             calibrated = calibrated if calibrated is not None else calibrated_film(film, 256, 256, reference=reference)
         rows.append(row)
     return rows, None if calibrated is None else calibrated.line_integrals[0, 0, 0]
+
+
+def _decision_on(grey: np.ndarray, reference: FilmReference | None) -> tuple[str, str, ChestFilm | None]:
+    """The decision on a picture that is saved as PNG."""
+    from skimage.io import imsave
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "film.png"
+        imsave(path, grey, check_contrast=False)
+        return decision(path, reference)
+
+
+def control_rows(folders: list[Path], phantoms: int) -> list[dict[str, Any]]:
+    """One row per film of a phantom, mirrored and not, and per coronal slice of a CT; judged by the shipped reference."""
+    pictures = [("phantom", f"phantom {seed}", grey) for seed, grey in phantom_films(phantoms)]
+    pictures += [("mirrored phantom", name, np.ascontiguousarray(grey[:, ::-1])) for _, name, grey in pictures]
+    pictures += [(f"CT slice, {window}", name, grey) for name, window, grey in coronal_slices(folders)]
+    rows = []
+    for kind, name, grey in pictures:
+        outcome, reason, _ = _decision_on(grey, None)
+        outcome = "questioned" if outcome != "refused" and "slice of a CT" in reason else outcome
+        rows.append({"kind": kind, "name": name, "decision": outcome, "reason": reason})
+    return rows
+
+
+def control_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Phantoms and slices by kind and decision."""
+    outcomes = ("accepted", "side unsure", "questioned", "refused")
+    kinds = dict.fromkeys(row["kind"] for row in rows)
+    lines = [
+        [kind, *(sum(r["kind"] == kind and r["decision"] == outcome for r in rows) for outcome in outcomes)] for kind in kinds
+    ]
+    return markdown_table(["picture (shipped reference)", *outcomes], lines)
+
+
+def spread_of_patients(cases: Sequence[CtCase]) -> list[float]:
+    """Histogram distance of each CT's true training film to those of the others: what no calibration can undercut."""
+    levels = (torch.arange(256) + 0.5) / 256
+    found = []
+    for case in cases:
+        others = torch.cat([other.training_film[other.scanned] for other in cases if other is not case])
+        found.append(histogram_distance(case.training_film[case.scanned], others.quantile(levels)))
+    return found
 
 
 def _errors(case: CtCase, film: ChestFilm, reference: FilmReference) -> dict[str, float]:
@@ -164,18 +206,13 @@ def error_table(rows: Sequence[dict[str, Any]]) -> str:
     return markdown_table(["display", "films", *(f"{sense}, mean (worst)" for sense in senses), "width, sigma"], lines)
 
 
-def _write_png(path: Path, grey: np.ndarray) -> None:
-    from skimage.io import imsave
-
-    imsave(path, grey, check_contrast=False)
-
-
 def main(arguments: list[str]) -> None:
     """Judge, measure, print the tables, and write the contact sheet and the records."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.films", description=__doc__.split("\n\n")[0])
     parser.add_argument("--films", type=Path, required=True, help="folder of real films, searched with its subfolders")
     parser.add_argument("--cts", type=Path, nargs="+", required=True, help="folders; every file or DICOM folder is one CT")
     parser.add_argument("--output", type=Path, required=True, help="folder for the contact sheet and the records")
+    parser.add_argument("--phantoms", type=int, default=20, help="how many random phantoms are judged too")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     cases = list(ct_cases(options.cts))
@@ -196,12 +233,17 @@ def main(arguments: list[str]) -> None:
     accepted = [row for row in real if "after" in row]
     distances = [[row["film"], row["before"], row["after"]] for row in accepted]
     print(markdown_table(["histogram distance to simulated films (line integrals)", "before", "after"], distances))
+    spread = spread_of_patients(cases)
+    print(f"\nsimulated films to each other: mean {np.mean(spread):.2f}, {min(spread):.2f} to {max(spread):.2f}\n")
+    controls = control_rows(options.cts, options.phantoms)
+    print(control_table(controls))
     wrong = [row for row in rows if (row["decision"] == "refused") == (row["view"] == "PA" and row["arrival"] == "upright")]
     for row in wrong:
         print(f"{row['ct']} {row['view']} {row['curve']} {row['arrival']}: {row['decision']} {row['reason']}")
     options.output.mkdir(parents=True, exist_ok=True)
     contact_sheet(options.output / "films.png", pictures, films)
-    (options.output / "films.json").write_text(json.dumps({"real": real, "simulated": rows}, indent=1) + "\n")
+    records = {"real": real, "simulated": rows, "controls": controls}
+    (options.output / "films.json").write_text(json.dumps(records, indent=1) + "\n")
 
 
 if __name__ == "__main__":

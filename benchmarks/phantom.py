@@ -2,7 +2,7 @@
 
 `python -m benchmarks.phantom` measures phantoms per second of processor time on one thread at 64^3 and 128^3. With
 `--data FOLDER` (every CT or DICOM folder in it is one patient) and `--output DIR` it also writes contact sheets of phantoms
-and of the CTs, and prints the sizes and HU of both, measured alike, beside published figures.
+and of the CTs, and prints the sizes and HU of both, measured alike, beside published figures; and organ by organ HU histograms.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor
 from benchmarks.folder_of_cts import read_cts
 from benchmarks.machine import describe_machine
 from benchmarks.markdown_table import markdown_table
+from benchmarks.organ_hu import organ_quantiles, organ_table
 from benchmarks.phantom_measures import SPACING_MM, VOXELS, chest_of_ct, measures, summary
 from benchmarks.phantom_sheet import write_sheet
 from xct_components.data.phantom import draw_thorax, random_thorax, render_thorax
@@ -105,6 +106,9 @@ def main(arguments: list[str]) -> None:
     results["phantoms"] = [measures(hu, everywhere) for _, hu in made]
     results["cts"] = [measures(hu, scanned) for _, hu, scanned in real]
     print("\n" + comparison_table(results["phantoms"], results["cts"]))
+    if real:
+        organs = [organ_quantiles(hu, everywhere) for _, hu in made], [organ_quantiles(hu, scanned) for _, hu, scanned in real]
+        print("\n" + organ_table(*organs))
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
         write_sheets(made, options.output, "phantoms")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from pydicom.sr.codedict import codes
 
 from xct_components.data.film.pixels import film_from_file
 from xct_components.failures import RefusedInput
@@ -27,6 +28,13 @@ def with_tags(tmp_path: Path, pixels: np.ndarray | None = None, **tags: Any) -> 
         dataset.PixelData = pixels.tobytes()
     dataset.save_as(tmp_path / "film.dcm")
     return tmp_path / "film.dcm"
+
+
+def view_code(value: str, meaning: str) -> pydicom.Dataset:
+    """An item of the ViewCodeSequence in SNOMED CT (DICOM PS3.16, CID 4010)."""
+    item = pydicom.Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "SCT", meaning
+    return item
 
 
 def plain_pixels() -> np.ndarray:
@@ -100,10 +108,21 @@ def test_a_film_whose_tags_say_right_to_left_is_flipped(tmp_path):
         ({"ViewPosition": "LL"}, "lateral"),
         ({"ViewPosition": "LLD"}, "other"),
         ({"PatientOrientation": ["A", "F"]}, "lateral"),
+        ({"ViewCodeSequence": [view_code("272479007", "postero-anterior")]}, "frontal"),
+        ({"ViewCodeSequence": [view_code("399348003", "antero-posterior")]}, "frontal"),
+        ({"ViewCodeSequence": [view_code("399067008", "lateral projection")]}, "lateral"),
+        ({"ViewCodeSequence": [view_code("399173006", "left lateral")]}, "lateral"),
     ],
 )
 def test_the_view_is_read_from_the_tags(tags, view, tmp_path):
     assert film_from_file(with_tags(tmp_path, **tags)).view == view
+
+
+@pytest.mark.parametrize(("name", "view"), [("PosteroAnterior", "PA"), ("AnteroPosterior", "AP")])
+def test_a_view_code_means_the_view_that_the_standard_gives_it(name, view, tmp_path):
+    code = getattr(codes.cid4010, name)
+    source = film_from_file(with_tags(tmp_path, ViewCodeSequence=[view_code(code.value, code.meaning)]))
+    assert (source.view, source.view_position) == ("frontal", view)
 
 
 def test_the_shutter_is_cropped(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings as python_warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ DECODERS = {
 LEAST_PIXEL_MM, MOST_PIXEL_MM = 0.02, 5.0
 #: A window that makes more than this share of the pixels plain black or white is meant for a look, not for a film.
 MOST_CLIPPED = 0.3
-_FRONTAL_CODES, _LATERAL_CODES = ("399348003", "399067008"), ("399173006", "399198007")
+#: View codes of SNOMED CT (DICOM PS3.16, CID 4010): frontal ones with their ViewPosition; lateral, left and right lateral.
+_FRONTAL_CODES = {"272479007": "PA", "399348003": "AP"}
+_LATERAL_CODES = ("399067008", "399173006", "399198007")
 
 
 def film_from_dicom(path: Path) -> FilmSource:
@@ -42,7 +45,10 @@ def film_from_dicom(path: Path) -> FilmSource:
     meta = pydicom.filereader.read_file_meta_info(path)
     if str(meta.get("TransferSyntaxUID", "")) == DEFLATED:
         raise RefusedInput(f"{path.name} is a deflated DICOM file, whose size is unknown before it is read; convert it")
-    dataset = pydicom.dcmread(path)
+    with python_warnings.catch_warnings():
+        # pydicom only warns, and hands over a dataset without any tag: the caller names the exception that this makes of it
+        python_warnings.filterwarnings("error", message="End of file reached")
+        dataset = pydicom.dcmread(path)
     _require_single_film(dataset, path.name)
     grey, facts, warnings = _presented(dataset, _stored(dataset, path.name))
     box = _shutter(dataset)
@@ -197,7 +203,7 @@ def _view(dataset: Any) -> tuple[Any, str | None]:
     for code in dataset.get("ViewCodeSequence") or ():
         value = str(code.get("CodeValue") or "")
         if value in _FRONTAL_CODES or value in _LATERAL_CODES:
-            return ("frontal" if value in _FRONTAL_CODES else "lateral"), {"399348003": "PA", "399067008": "AP"}.get(value)
+            return ("frontal" if value in _FRONTAL_CODES else "lateral"), _FRONTAL_CODES.get(value)
     along = [str(direction)[:1] for direction in dataset.get("PatientOrientation") or ()]
     if len(along) == 2 and along[0] in ("A", "P"):
         return "lateral", None

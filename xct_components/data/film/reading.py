@@ -18,6 +18,7 @@ from xct_components.data.film.borders import borderless
 from xct_components.data.film.match import Pose
 from xct_components.data.film.pixels import film_from_file
 from xct_components.data.film.reference import FilmReference, film_reference
+from xct_components.data.film.slice_check import TwoGreys, two_greys
 from xct_components.data.film.source import FEWEST_SIDE_PIXELS, FilmSource
 from xct_components.data.film.view import ViewEvidence, view_evidence
 from xct_components.failures import InputWarning, RefusedInput, UsageFailure
@@ -79,7 +80,8 @@ def read_film(
     if min(cropped.shape) < FEWEST_SIDE_PIXELS:
         raise RefusedInput(f"{path.name} is blank but for {cropped.shape[1]} x {cropped.shape[0]} pixels; export it again")
     evidence = view_evidence(cropped, reference or film_reference())
-    reasons, warnings = _reasons(source, evidence, view)
+    greys = two_greys(-cropped if evidence.best.reversed_grey else cropped, evidence.frontal.pose)
+    reasons, warnings = _reasons(source, evidence, greys, view)
     reverse = source.polarity == "unknown" and evidence.best.upright_frontal and evidence.best.reversed_grey
     if reverse:
         cropped = cropped.max() - cropped
@@ -96,6 +98,7 @@ def read_film(
         "pixel_mm_from": source.pixel_mm_source,
         "magnification": source.magnification,
         "view": {"tags": source.view_position, "user": view, "side_from_tags": source.side_known, **evidence.to_json()},
+        "greys": greys.to_json(),
         "accepted_despite": reasons,
         "warnings": [*warnings],
     }
@@ -109,7 +112,7 @@ def read_film(
     )
 
 
-def _reasons(source: FilmSource, evidence: ViewEvidence, view: str | None) -> tuple[list[str], list[str]]:
+def _reasons(source: FilmSource, evidence: ViewEvidence, greys: TwoGreys, view: str | None) -> tuple[list[str], list[str]]:
     """Why the film should be refused, and what the user should know if it is not."""
     reasons, warnings = list(source.concerns), list(source.warnings)
     best = evidence.best
@@ -125,6 +128,8 @@ def _reasons(source: FilmSource, evidence: ViewEvidence, view: str | None) -> tu
         warnings.append(f"you say {view}, the file says {source.view_position}")
     if best.upright_frontal:
         _judge_sides_and_polarity(source, evidence, reasons, warnings)
+    if best.upright_frontal and source.format != "dicom":  # a DICOM CR or DX is known to be a film
+        _judge_greys(greys, reasons, warnings)
     return reasons, warnings
 
 
@@ -132,12 +137,25 @@ def _judge_sides_and_polarity(source: FilmSource, evidence: ViewEvidence, reason
     """Add what an upright frontal film says against its tags or its sides."""
     if source.polarity == "tags" and evidence.best.reversed_grey:
         reasons.append("bones look black although the tags say they are white")
-    margin = f"(margin {evidence.side_margin:+.2f})"
+    right = "right" if evidence.heart_shift_mm > 0.0 else "left"
+    farther = f"{abs(evidence.heart_shift_mm):.0f} mm farther to the picture's {right}"
+    margin = f"(the heart reaches {farther}, likeness {evidence.side_margin:+.2f})"
     if evidence.side == "mirrored":
         known = "although the tags say it is not" if source.side_known else "or the patient has dextrocardia"
         reasons.append(f"it looks mirrored left to right, {known} {margin}")
     elif evidence.side == "unsure":
         warnings.append(f"left and right cannot be told from the picture {margin}: check the marker")
+
+
+def _judge_greys(greys: TwoGreys, reasons: list[str], warnings: list[str]) -> None:
+    """Add what the greys say against a film."""
+    if greys.is_slice:
+        reasons.append(
+            f"it looks like a slice of a CT, not a film: only {greys.halfway_share:.0%} of the chest is of a grey between "
+            "those of lung and of soft tissue"
+        )
+    elif greys.lungs_are_black:
+        warnings.append("the lungs are plain black: is it a slice of a CT, or a film in too narrow a window?")
 
 
 def _weakness(evidence: ViewEvidence) -> str:

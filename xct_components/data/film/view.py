@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xct_components.data.film.agreement import ranked, shrunk, weighted_correlation
+from xct_components.data.film.heart_side import heart_shift_mm
 from xct_components.data.film.match import Pose, best_poses, laid_over, refined, turned
 from xct_components.data.film.reference import FilmReference
 
@@ -23,9 +24,12 @@ LEAST_AGREEMENT = 0.55
 LEAST_MARGIN = 0.05
 #: Left and right half of a frontal film correlate by at least this much; the films at hand: 0.4-0.9, a hip 0.03.
 LEAST_SYMMETRY = 0.25
-#: A film agrees with the mean film better than with its mirror image by 0.05 as a rule. Below this the sides are unsure ...
+#: A heart whose shadow reaches this much farther to one side settles the sides: odds of 20 to 1 by a logistic fit to 100
+#: phantoms and ten CTs. Of 300 phantoms, ten CTs and nine real films none reached farther to the wrong side than 5.7 mm.
+HEART_MM = 7.5
+#: Otherwise likeness to the mean film must say the same as the heart: better than to its mirror image by this much ...
 SIDE_MARGIN = 0.01
-#: ... and at this much in favour of the mirror image the film is mirrored, or the patient has dextrocardia.
+#: ... or worse by this much: mirrored, or dextrocardia. So much against what the heart says leaves the sides unsure.
 MIRROR_MARGIN = 0.03
 #: Poses per view that are refined before they are compared.
 REFINED = 3
@@ -78,6 +82,7 @@ class ViewEvidence:
         best: the reading of highest merit.
         frontal: the best upright frontal reading that is not mirrored, with the polarity of ``best`` if that is frontal.
         side_margin: merit of ``frontal`` less that of its mirror image.
+        heart_shift_mm: how much farther the heart's shadow reaches to the right of the picture than to its left.
         margin: merit of the better of those two less that of any other reading.
         symmetry: correlation of the film's halves about the middle of ``frontal``.
     """
@@ -85,6 +90,7 @@ class ViewEvidence:
     best: Hypothesis
     frontal: Hypothesis
     side_margin: float
+    heart_shift_mm: float
     margin: float
     symmetry: float
 
@@ -102,9 +108,12 @@ class ViewEvidence:
     @property
     def side(self) -> Literal["as expected", "unsure", "mirrored"]:
         """Whether the heart and the great vessels lie on the side where they belong."""
-        if self.side_margin >= SIDE_MARGIN:
+        heart_mm, likeness = self.heart_shift_mm, self.side_margin
+        if abs(heart_mm) >= HEART_MM and likeness * heart_mm > -MIRROR_MARGIN * abs(heart_mm):
+            return "as expected" if heart_mm > 0.0 else "mirrored"
+        if heart_mm > 0.0 and likeness >= SIDE_MARGIN:
             return "as expected"
-        return "mirrored" if self.side_margin <= -MIRROR_MARGIN else "unsure"
+        return "mirrored" if heart_mm < 0.0 and likeness <= -MIRROR_MARGIN else "unsure"
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
@@ -113,6 +122,7 @@ class ViewEvidence:
             "frontal": self.frontal.to_json(),
             "margin": round(self.margin, 3),
             "side_margin": round(self.side_margin, 3),
+            "heart_shift_mm": round(self.heart_shift_mm, 1),
             "side": self.side,
             "symmetry": round(self.symmetry, 3),
         }
@@ -156,6 +166,7 @@ def _compared(pixels: Tensor, reference: FilmReference) -> ViewEvidence:
         best=best,
         frontal=frontal,
         side_margin=frontal.pose.merit - mirrored.pose.merit,
+        heart_shift_mm=heart_shift_mm(-pixels if reversed_grey else pixels, [frontal.pose, mirrored.pose], reference.frontal),
         margin=max(frontal.pose.merit, mirrored.pose.merit) - max(reading.pose.merit for reading in others),
         symmetry=_symmetry(pixels, reference, frontal.pose),
     )

@@ -1,0 +1,75 @@
+"""What a film costs: seconds, process-CPU seconds and peak memory of every stage, beside MONAI's diffusion UNet.
+
+    python -m benchmarks.sampling [--sizes 64,128,256,full] [--steps 4] [--threads 2] [--bundles bundles] [--json out.json]
+
+Every row runs in a process of its own. "evaluation" is one call of the denoiser on the whole volume, "stage" all that turns a
+film into the stage's volume (prior, conditions, consistency; one evaluation for the mean, --steps for a sample). The peers are
+MONAI's DiffusionModelUNet with about as many parameters as our stage, and with the same channels; they see the same four input
+channels, attend at their coarsest level, and are timed for one evaluation on random weights, in float32 and under the same
+bfloat16 autocast as ours. `python -m benchmarks.sampling` without weights times random ones: time does not depend on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.isolated_process import run_isolated
+from benchmarks.machine import describe_machine
+from benchmarks.markdown_table import markdown_table
+
+#: Stage and volume (D, H, W) of every size.
+SIZES = {"64": (1, (64, 64, 64)), "128": (2, (128, 128, 128)), "256": (3, (256, 256, 256)), "full": (3, (512, 604, 512))}
+#: Channels of MONAI's DiffusionModelUNet: about as many parameters as our stage, and our channels.
+PEERS = {
+    "64": {"equal parameters": (32, 64, 128), "equal channels": (32, 96, 256)},
+    "128": {"equal parameters": (32, 64, 128), "equal channels": (16, 48, 96, 256)},
+    "256": {"equal parameters": (32, 64), "equal channels": (32, 64)},
+}
+HEADER = ("size", "what", "params [M]", "wall [s]", "CPU [s]", "peak [MiB]", "note")
+
+
+def main() -> None:
+    """Measure, print a Markdown table, and write the figures as JSON if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="64,128,256")
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--timeout", type=float, default=900.0)
+    parser.add_argument("--bundles", default="bundles")
+    parser.add_argument("--peers", type=int, default=1, help="0 leaves MONAI's UNet out")
+    parser.add_argument("--json", default=None)
+    options = parser.parse_args()
+    rows = []
+    for size in options.sizes.split(","):
+        for job in _jobs(size, options):
+            figures = run_isolated("benchmarks.sampling_worker", job, threads=options.threads, timeout_s=options.timeout)
+            rows.append({"size": size, "what": job["what"], **figures})
+            print(f"{size} {job['what']}: {figures}", file=sys.stderr)
+    machine = describe_machine(["monai"])
+    print(markdown_table(HEADER, [[row.get(key) for key in _KEYS] for row in rows]))
+    print("\n" + ", ".join(f"{name} {value}" for name, value in machine.items()))
+    if options.json:
+        Path(options.json).write_text(json.dumps({"machine": machine, "rows": rows}, indent=1), encoding="utf-8")
+
+
+_KEYS = ("size", "what", "params_m", "wall_s", "cpu_s", "peak_mib", "note")
+
+
+def _jobs(size: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    stage, shape = SIZES[size]
+    common = {"stage": stage, "shape": shape, "bundles": options.bundles, "threads": options.threads}
+    ours = [("one evaluation", 0), ("stage, mean", 1), (f"stage, sample of {options.steps} steps", options.steps)]
+    jobs = [{**common, "kind": "ours", "what": f"xct: {what}", "steps": steps} for what, steps in ours]
+    for name, channels in PEERS.get(size, {}).items() if options.peers else ():
+        for precision in ("fp32", "bf16"):
+            what = f"MONAI UNet {channels}, {name}, {precision}: one evaluation"
+            jobs.append({**common, "kind": "monai", "what": what, "channels": channels, "precision": precision})
+    return jobs
+
+
+if __name__ == "__main__":
+    main()
