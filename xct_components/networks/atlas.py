@@ -18,6 +18,8 @@ class Atlas(nn.Module):
         size: voxels along D, H and W.
     """
 
+    tissue: Tensor  # (1, tissue groups, D, H, W) per mm
+
     def __init__(self, size: tuple[int, int, int] = (64, 64, 64)) -> None:
         super().__init__()
         self.register_buffer("tissue", torch.zeros(1, len(TISSUE_GROUPS), *size))

@@ -5,6 +5,8 @@ Queries and keys are normalised (QK norm, Dehghani et al. 2023), positions enter
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,7 +28,7 @@ class SelfAttention3d(nn.Module):
         ValueError: if the channels do not divide by the heads.
     """
 
-    def __init__(self, channels: int, heads: int, window: tuple[int, int, int] | None = None) -> None:
+    def __init__(self, channels: int, heads: int, window: Sequence[int] | None = None) -> None:
         super().__init__()
         self.heads, self.window = _heads(channels, heads), tuple(window) if window else None
         self.to_qkv = nn.Linear(channels, 3 * channels)

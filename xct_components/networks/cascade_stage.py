@@ -8,7 +8,6 @@ The three stages differ in their settings alone. A stage's weights hold all it n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +19,16 @@ from xct_components.networks.depth_lifting import DepthLifting, LiftedDepth, lif
 from xct_components.networks.embeddings import PreviousStageEmbedding
 from xct_components.networks.film_lift import FilmLift
 from xct_components.networks.hybrid_vit_unet import HybridViTUNet
-from xct_components.networks.stage_conditions import Column, StageConditions, VoxelConditions, cut, cut_grids
+from xct_components.networks.precision import Precision, network_autocast
+from xct_components.networks.stage_conditions import (
+    Column,
+    StageConditions,
+    VoxelConditions,
+    coarser_grids,
+    cut,
+    cut_grids,
+    position_in_field,
+)
 from xct_components.networks.xray_encoder import LINE_INTEGRAL_SCALE, FilmFeatures, XrayEncoder
 from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
 from xct_components.physics.consistency import Consistency, HardConsistency
@@ -30,8 +38,6 @@ from xct_components.physics.projector import sample_along_rays
 LOWEST_HU, HIGHEST_HU = -1024.0, 1500.0
 #: The lifted attenuation is built at most so fine and then interpolated: its bins are no finer.
 LIFTED_SIZE = 64
-
-Precision = Literal["auto", "bf16", "fp32"]
 
 
 class CascadeStage(nn.Module):
@@ -48,7 +54,14 @@ class CascadeStage(nn.Module):
         depth_bins: of the lifting.
         use_depth_lifting: spread film features by a learned depth distribution; otherwise evenly along rays.
         precision: of the network; physics is always float32. "auto" takes bf16 where the processor computes it.
+
+    Raises:
+        ValueError: if the encoder has fewer levels than the network.
     """
+
+    hu_mean: Tensor
+    hu_std: Tensor
+    residual_scale_hu: Tensor
 
     def __init__(
         self,
@@ -65,13 +78,18 @@ class CascadeStage(nn.Module):
         precision: Precision = "auto",
     ) -> None:
         super().__init__()
+        if len(encoder_channels) < len(network.widths):
+            raise ValueError(
+                f"encoder_channels must have one entry for each of the network's {len(network.widths)} levels, "
+                f"got {list(encoder_channels)}; more serve as context"
+            )
         self.encoder, self.network, self.precision, self.needs_coarse = encoder, network, precision, needs_coarse
         self.field = VolumeGrid.chest(volume_shape, spacing_mm)
         self.previous = PreviousStageEmbedding(embedding)
         self.atlas = Atlas()
         self.lifting = DepthLifting(encoder_channels[0], depth_bins) if use_depth_lifting else None
         pairs = zip(encoder_channels, network.widths, strict=False)
-        self.lifts = nn.ModuleList(FilmLift(film, width) for film, width in pairs)
+        self.lifts = nn.ModuleList(FilmLift(film, width, by_depth=use_depth_lifting) for film, width in pairs)
         self.register_buffer("hu_mean", torch.tensor(-600.0))
         self.register_buffer("hu_std", torch.tensor(480.0))
         self.register_buffer("residual_scale_hu", torch.tensor(200.0))
@@ -85,7 +103,8 @@ class CascadeStage(nn.Module):
         """The one-step mean of a frontal film taken in the cascade's own geometry, consistent with it.
 
         Args:
-            film: (B, 1, rows, cols) line integrals over the stage's field; a stage that needs a coarse volume starts from its atlas.
+            film: (B, 1, rows, cols) line integrals over the stage's field, one view. There is no coarse volume here: every
+                stage starts from its atlas.
 
         Returns:
             (B, 1, D, H, W) in HU.
@@ -163,12 +182,14 @@ class CascadeStage(nn.Module):
         prior = self.standardized(cut(conditions.prior_hu, column))
         lifted = prior if conditions.lifted_hu is None else self.standardized(cut(conditions.lifted_hu, column))
         film = sample_along_rays(conditions.film, grids, beams).mean(1) / LINE_INTEGRAL_SCALE - 1.0
-        tokens = [_coarser(grids, self.network.patch * 2**level) for level in range(len(self.lifts))]
+        tokens = [coarser_grids(grids, self.network.patch * 2**level) for level in range(len(self.lifts))]
         features = [
             lift(film_map, conditions.lifted, fields, beams, token_grids)
             for lift, film_map, token_grids in zip(self.lifts, conditions.features.maps, tokens, strict=False)
         ]
-        position = torch.stack([_position(field, grid) for field, grid in zip(fields, tokens[0], strict=True)]).to(prior)
+        position = torch.stack([position_in_field(field, grid) for field, grid in zip(fields, tokens[0], strict=True)]).to(
+            prior
+        )
         inputs = torch.cat([prior, lifted, film], dim=1)
         return VoxelConditions(inputs, position, features, conditions.embedding, conditions.features.tokens)
 
@@ -190,19 +211,14 @@ class CascadeStage(nn.Module):
         return (ct_hu - self.hu_mean) / self.hu_std
 
     def _lifted_hu(self, lifted: LiftedDepth, film: Tensor, fields: Sequence[VolumeGrid], beams: list[list[Beam]]) -> Tensor:
-        size, rows_cols = fields[0].shape, lifted.log_mass.shape[-2:]
+        size, (rows, cols) = fields[0].shape, lifted.log_mass.shape[-2:]
         small = [field.resampled([min(n, LIFTED_SIZE) for n in size]) for field in fields]
-        pooled = F.adaptive_avg_pool2d(film.flatten(0, 1), rows_cols).unflatten(0, film.shape[:2])
+        pooled = F.adaptive_avg_pool2d(film.flatten(0, 1), (rows, cols)).unflatten(0, film.shape[:2])
         mu = lifted_mu_per_mm(lifted, pooled, fields, beams, small)
         return F.interpolate(mu_per_mm_to_hu(mu).clamp(LOWEST_HU, HIGHEST_HU), size=size, mode="trilinear")
 
     def _autocast(self, x: Tensor) -> torch.autocast:
-        return torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self._half(x.device))
-
-    def _half(self, device: torch.device) -> bool:
-        if self.precision == "auto":
-            return computes_bf16(device)
-        return self.precision == "bf16"
+        return network_autocast(x.device, self.precision)
 
 
 def explained_hu(
@@ -226,22 +242,3 @@ def _explained(
     samples = zip(mu_per_mm.split(1), film.split(1), fields, beams, consistency, strict=True)
     explained = [explain(mu, one_film, field, list(views)) for mu, one_film, field, views, explain in samples]
     return mu_per_mm_to_hu(torch.cat(explained)).clamp(LOWEST_HU, HIGHEST_HU)
-
-
-def computes_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def _coarser(grids: Sequence[VolumeGrid], factor: int) -> list[VolumeGrid]:
-    return [grid.resampled([n // factor for n in grid.shape]) for grid in grids]
-
-
-def _position(field: VolumeGrid, grid: VolumeGrid) -> Tensor:
-    """(3, D, H, W) position of every voxel of ``grid`` in ``field``, -1 to 1 from edge to edge."""
-    corners = field.voxels_from_world(grid.world_from_voxels(torch.tensor([[0, 0, 0], [n - 1 for n in grid.shape]])))
-    first, last = ((corners + 0.5) * 2.0 / torch.tensor(field.shape) - 1.0).tolist()
-    axes = [torch.linspace(a, b, n) for a, b, n in zip(first, last, grid.shape, strict=True)]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"))

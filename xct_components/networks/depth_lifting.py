@@ -1,9 +1,9 @@
 """Depth lifting: where along each ray the film's attenuation lies, and in which tissue.
 
-For every ray a categorical distribution over (tissue group, depth bin). It starts at a measured atlas; what the film shows moves
-it: log p = log p_atlas + regions + learned residual. Times the film it is an attenuation volume that re-projects to the film by
-construction; times film features it is how 2-D features enter the 3-D network. Lift-Splat (Philion & Fidler, ECCV 2020) has one
-such distribution a pixel; a chest ray needs one a tissue, as X-rays see through all of them.
+For every ray a categorical distribution over (tissue group, depth bin). It starts at a measured atlas; what the film shows
+moves it: log p = log p_atlas + regions + learned residual. Times the film it is an attenuation volume that re-projects to the
+film by construction; times film features it is how 2-D features enter the 3-D network. Lift-Splat (Philion & Fidler, ECCV
+2020) has one such distribution a pixel; a chest ray needs one a tissue, as X-rays see through all of them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from xct_components.geometry import Beam, VolumeGrid
+from xct_components.networks.voxel_layers import zeroed
 from xct_components.physics.depth_regions import region_partition
 from xct_components.physics.ray_space import from_ray_space, to_ray_space
 from xct_components.physics.tissue_groups import TISSUE_GROUPS
@@ -43,15 +44,15 @@ class DepthLifting(nn.Module):
         hidden: width of the layer before the logits.
     """
 
+    regions: Tensor  # (3, depth bins)
+
     def __init__(self, channels: int, depth_bins: int = 64, hidden: int = 64) -> None:
         super().__init__()
         self.depth_bins = depth_bins
         groups = len(TISSUE_GROUPS)
         self.residual = nn.Sequential(
-            nn.Conv2d(channels, hidden, 3, padding=1), nn.SiLU(), nn.Conv2d(hidden, groups * depth_bins, 1)
+            nn.Conv2d(channels, hidden, 3, padding=1), nn.SiLU(), zeroed(nn.Conv2d(hidden, groups * depth_bins, 1))
         )
-        nn.init.zeros_(self.residual[-1].weight)
-        nn.init.zeros_(self.residual[-1].bias)
         self.region_logits = nn.Parameter(torch.zeros(groups, 3))
         self.register_buffer("regions", region_partition(depth_bins).float(), persistent=False)
 

@@ -19,6 +19,8 @@ class ScalarEmbedding(nn.Module):
         frequencies: sines and cosines of so many frequencies, geometrically spaced.
     """
 
+    angular: Tensor
+
     def __init__(self, embedding: int, frequencies: int = 16) -> None:
         super().__init__()
         turns = torch.logspace(math.log10(0.5), math.log10(FASTEST_TURNS), frequencies)

@@ -24,15 +24,19 @@ class FilmLift(nn.Module):
     Args:
         film_channels: of the encoder's level.
         channels: of the result, a multiple of the number of tissue groups.
+        by_depth: whether it will be given a depth distribution; without one there is no gain to learn.
+
+    Raises:
+        ValueError: if the channels do not divide by the tissue groups.
     """
 
-    def __init__(self, film_channels: int, channels: int) -> None:
+    def __init__(self, film_channels: int, channels: int, *, by_depth: bool = True) -> None:
         super().__init__()
         groups = len(TISSUE_GROUPS)
         if channels % groups:
             raise ValueError(f"channels must be a multiple of the {groups} tissue groups, got {channels}")
         self.content = nn.Conv2d(film_channels, channels + 1, 1)  # the last one weighs the views against each other
-        self.gain = nn.Parameter(torch.full((groups,), 0.5))
+        self.gain = nn.Parameter(torch.full((groups,), 0.5)) if by_depth else None
         self.region = nn.Parameter(torch.full((channels, 3), 0.5))
         self.mix = nn.Conv3d(channels, channels, 1)
 
@@ -44,7 +48,10 @@ class FilmLift(nn.Module):
         beams: Sequence[Sequence[Beam]],
         grids: Sequence[VolumeGrid],
     ) -> Tensor:
-        """(B, V, C, rows, cols) -> (B, channels, D, H, W) at the voxels of ``grids``; without ``lifted``, alike along the ray."""
+        """From (B, V, C, rows, cols) features to (B, channels, D, H, W) at the voxels of ``grids``.
+
+        Without ``lifted`` a feature reaches all depths of its ray, up to the region term.
+        """
         rows, cols = film_map.shape[-2:]
         views = [[beam.resampled(rows, cols) for beam in sample] for sample in beams]
         maps = self.content(film_map.flatten(0, 1)).float().unflatten(0, film_map.shape[:2])
@@ -60,12 +67,12 @@ class FilmLift(nn.Module):
         beams: Sequence[Sequence[Beam]],
         grids: Sequence[VolumeGrid],
     ) -> Tensor:
+        if self.gain is None:
+            raise ValueError("lifted must be None for a FilmLift built with by_depth=False, got a depth distribution")
         share = lifted.log_mass - lifted.log_mass.logsumexp(3, keepdim=True)
         relative = from_ray_space(share.exp() * share.shape[3], fields, beams, grids)  # (B, V, G, D, H, W), mean 1 along rays
-        spread = (relative * self.gain[:, None, None, None]).repeat_interleave(
-            self.region.shape[0] // self.gain.shape[0], dim=2
-        )
-        return spread + self._regions(fields, grids)
+        spread = relative * self.gain[:, None, None, None]
+        return spread.repeat_interleave(len(self.region) // len(self.gain), dim=2) + self._regions(fields, grids)
 
     def _regions(self, fields: Sequence[VolumeGrid], grids: Sequence[VolumeGrid]) -> Tensor:
         """(B, 1, channels, D, 1, 1): the share of the anterior, middle and posterior region in every slice."""

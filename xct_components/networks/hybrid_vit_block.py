@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -53,7 +55,7 @@ class HybridViTBlock(nn.Module):
         embedding: int | None,
         *,
         heads: int,
-        window: tuple[int, int, int] | None = None,
+        window: Sequence[int] | None = None,
         norm: NormName = "voxel",
         mlp_ratio: int = 4,
     ) -> None:
@@ -68,7 +70,7 @@ class HybridViTBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor, tokens: Tensor) -> Tensor:
         """(B, C, D, H, W), (B, E), (B, N, token_channels) -> (B, C, D, H, W)."""
-        layers = (self.voxels, lambda h: self.film(h, tokens), self.mlp)
+        layers: tuple[Callable[[Tensor], Tensor], ...] = (self.voxels, lambda h: self.film(h, tokens), self.mlp)
         for layer, norm, (shift, scale, gate) in zip(layers, self.norms, self.modulation(embedding), strict=True):
             h = modulated(norm(x), shift, scale).movedim(1, -1)  # (B, D, H, W, C)
             x = added(x, layer(h).movedim(-1, 1), gate)

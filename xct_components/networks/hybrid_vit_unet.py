@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from xct_components.networks.embeddings import ScalarEmbedding
 from xct_components.networks.hybrid_vit_block import ConvBlock, HybridViTBlock
-from xct_components.networks.voxel_layers import NormName, channels_to_patches, patches_to_channels, voxel_norm
+from xct_components.networks.voxel_layers import NormName, channels_to_patches, patches_to_channels, voxel_norm, zeroed
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,27 @@ class LevelSpec:
     channels: int
     conv_blocks: int = 1
     vit_blocks: int = 0
-    window: tuple[int, int, int] | None = None
+    window: Sequence[int] | None = None
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Makes the blocks of a level."""
+
+    token_channels: int
+    embedding: int | None
+    head_channels: int
+    norm: NormName
+
+    def convolutions(self, spec: LevelSpec) -> nn.ModuleList:
+        return nn.ModuleList(ConvBlock(spec.channels, self.embedding, self.norm) for _ in range(spec.conv_blocks))
+
+    def transformers(self, spec: LevelSpec) -> nn.ModuleList:
+        heads = max(1, spec.channels // self.head_channels)
+        return nn.ModuleList(
+            HybridViTBlock(spec.channels, self.token_channels, self.embedding, heads=heads, window=spec.window, norm=self.norm)
+            for _ in range(spec.vit_blocks)
+        )
 
 
 class HybridViTUNet(nn.Module):
@@ -66,32 +87,20 @@ class HybridViTUNet(nn.Module):
         super().__init__()
         specs = [level if isinstance(level, LevelSpec) else LevelSpec(**level) for level in levels]
         widths = [spec.channels for spec in specs]
-        modulated_by = embedding if use_adaln else None
         self.patch, self.widths, self.gradient_checkpointing = patch, widths, gradient_checkpointing
         self.coarsest = patch * 2 ** (len(specs) - 1)
         self.time = ScalarEmbedding(embedding)
         self.stem = nn.Conv3d(in_channels * patch**3 + 3, widths[0], 1)
         self.bias = nn.ModuleList(nn.Linear(embedding, w) for w in ([] if use_adaln else widths))
+        blocks = _Blocks(token_channels, embedding if use_adaln else None, head_channels, norm)
+        self.down_convs = nn.ModuleList(blocks.convolutions(spec) for spec in specs)
+        self.vits = nn.ModuleList(blocks.transformers(spec) for spec in specs)
+        self.up_convs = nn.ModuleList(blocks.convolutions(spec) for spec in specs[:-1])
+        self.downs = nn.ModuleList(nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
+        self.ups = nn.ModuleList(nn.Conv3d(coarse, 8 * fine, 1) for fine, coarse in pairwise(widths))
+        self.head = nn.Sequential(voxel_norm(norm, widths[0]), zeroed(nn.Conv3d(widths[0], patch**3, 1)))
 
-        def conv_blocks(spec: LevelSpec) -> nn.ModuleList:
-            return nn.ModuleList(ConvBlock(spec.channels, modulated_by, norm) for _ in range(spec.conv_blocks))
-
-        def vit_blocks(spec: LevelSpec) -> nn.ModuleList:
-            kind: dict[str, Any] = {"heads": max(1, spec.channels // head_channels), "window": spec.window, "norm": norm}
-            blocks = (HybridViTBlock(spec.channels, token_channels, modulated_by, **kind) for _ in range(spec.vit_blocks))
-            return nn.ModuleList(blocks)
-
-        self.down_convs = nn.ModuleList(conv_blocks(spec) for spec in specs)
-        self.vits = nn.ModuleList(vit_blocks(spec) for spec in specs)
-        self.up_convs = nn.ModuleList(conv_blocks(spec) for spec in specs[:-1])
-        pairs = list(zip(widths, widths[1:], strict=False))
-        self.downs = nn.ModuleList(nn.Conv3d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
-        self.ups = nn.ModuleList(nn.Conv3d(coarse, 8 * fine, 1) for fine, coarse in pairs)
-        self.head = nn.Sequential(voxel_norm(norm, widths[0]), nn.Conv3d(widths[0], patch**3, 1))
-        nn.init.zeros_(self.head[-1].weight)
-        nn.init.zeros_(self.head[-1].bias)
-
-    def forward(
+    def forward(  # noqa: PLR0917 - the fields of VoxelConditions
         self,
         noisy: Tensor,
         time: Tensor,
@@ -114,7 +123,15 @@ class HybridViTUNet(nn.Module):
 
         Returns:
             (B, 1, D, H, W).
+
+        Raises:
+            ValueError: if an axis is no multiple of ``coarsest``.
         """
+        if any(size % self.coarsest for size in noisy.shape[2:]):
+            raise ValueError(
+                f"noisy must have axes that are multiples of {self.coarsest} voxels, got {tuple(noisy.shape[2:])}; "
+                "take a field or a column of such a size"
+            )
         e = embedding + self.time(time)
         x = torch.cat([patches_to_channels(torch.cat([noisy, inputs], dim=1), self.patch), position], dim=1)
         x = self.stem(x).contiguous(memory_format=torch.channels_last_3d)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from xct_components.geometry import Beam, VolumeGrid
@@ -18,9 +19,9 @@ Column = tuple[slice, slice]
 class StageConditions(NamedTuple):
     """B samples, V films; nothing here depends on noise or diffusion time.
 
-    ``film``: (B, V, 1, rows, cols) line integrals. ``fields``: B whole grids. ``beams``: B lists of V. ``features``: of the films.
-    ``lifted``: the depth distribution, None when lifting is off. ``prior_hu``: (B, 1, D, H, W). ``lifted_hu``: likewise,
-    the lifted attenuation, None when lifting is off. ``embedding``: (B, E).
+    ``film``: (B, V, 1, rows, cols) line integrals. ``fields``: B whole grids. ``beams``: B lists of V.
+    ``features``: of the films. ``lifted``: the depth distribution, None when lifting is off. ``prior_hu``: (B, 1, D, H, W).
+    ``lifted_hu``: likewise, the lifted attenuation, None when lifting is off. ``embedding``: (B, E).
     """
 
     film: Tensor
@@ -57,3 +58,16 @@ def cut_grids(fields: Sequence[VolumeGrid], column: Column | None) -> list[Volum
         field.crop((0, rows.start, cols.start), (field.shape[0], rows.stop - rows.start, cols.stop - cols.start))
         for field in fields
     ]
+
+
+def coarser_grids(grids: Sequence[VolumeGrid], factor: int) -> list[VolumeGrid]:
+    """The same fields in voxels ``factor`` times as large."""
+    return [grid.resampled([n // factor for n in grid.shape]) for grid in grids]
+
+
+def position_in_field(field: VolumeGrid, grid: VolumeGrid) -> Tensor:
+    """(3, D, H, W) position of every voxel of ``grid`` in ``field``, -1 to 1 from edge to edge."""
+    corners = field.voxels_from_world(grid.world_from_voxels(torch.tensor([[0, 0, 0], [n - 1 for n in grid.shape]])))
+    first, last = ((corners + 0.5) * 2.0 / torch.tensor(field.shape) - 1.0).tolist()
+    axes = [torch.linspace(a, b, n) for a, b, n in zip(first, last, grid.shape, strict=True)]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 NormName = Literal["voxel", "group"]
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+def zeroed(layer: Layer) -> Layer:
+    """The layer with all its weights set to zero: it starts by saying nothing."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 class VoxelNorm(nn.Module):
@@ -48,9 +56,7 @@ class Modulation(nn.Module):
     def __init__(self, embedding: int, channels: int, parts: int = 1) -> None:
         super().__init__()
         self.parts = parts
-        self.to_parameters = nn.Linear(embedding, 3 * parts * channels)
-        nn.init.zeros_(self.to_parameters.weight)
-        nn.init.zeros_(self.to_parameters.bias)
+        self.to_parameters = zeroed(nn.Linear(embedding, 3 * parts * channels))
 
     def forward(self, embedding: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         """(B, E) -> ``parts`` triples of (B, C)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -55,9 +56,8 @@ class XrayEncoder(nn.Module):
         self.stem = nn.Conv2d(FILM_CHANNELS * patch**2, channels[0], 3, padding=1)
         self.view = nn.Linear(3, channels[0])
         self.levels = nn.ModuleList(nn.Sequential(*(_FilmBlock(c) for _ in range(blocks))) for c in channels)
-        pairs = zip(channels, channels[1:], strict=False)
-        self.downs = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
-        self.ups = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in zip(channels, channels[1:], strict=False))
+        self.downs = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(channels))
+        self.ups = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(channels))
         self.pool = nn.AdaptiveAvgPool2d(token_rows)
         self.to_tokens = nn.Linear(channels[-1], token_channels)
         self.to_embedding = nn.Sequential(nn.Linear(channels[-1], embedding), nn.SiLU(), nn.Linear(embedding, embedding))

@@ -22,7 +22,7 @@ Views = Sequence[Sequence[Beam]]
 
 
 def to_ray_space(
-    volume: Float[Tensor, "b c d h w"], grids: Sequence[VolumeGrid], beams: Views, *, bins: int, rows: int, cols: int
+    volume: Float[Tensor, "#b c d h w"], grids: Sequence[VolumeGrid], beams: Views, *, bins: int, rows: int, cols: int
 ) -> Float[Tensor, "b v c k rows cols"]:
     """Line integrals of ``volume`` per depth bin: summed over the bins they are its film, up to interpolation.
 

@@ -15,7 +15,8 @@ from xct_components.physics.attenuation import hu_to_mu_per_mm
 TISSUE_GROUPS = ("lung", "fat", "soft_tissue", "bone")
 
 #: HU between which one group passes into the next. Lung tissue, with its vessels blurred in, reaches to about -300; fat lies at
-#: -140 to -40, muscle and blood at 0 to 80, trabecular bone from about 130 (ranges as in Schneider et al., Phys Med Biol 1996;41:111).
+#: -140 to -40, muscle and blood at 0 to 80, trabecular bone from about 130 (ranges as in Schneider et al., Phys Med Biol
+#: 1996;41:111).
 PASSAGES_HU = ((-400.0, -200.0), (-60.0, -10.0), (100.0, 160.0))
 
 

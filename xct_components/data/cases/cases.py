@@ -76,6 +76,23 @@ def phantom_items(count: int, size: int, first_seed: int = 0) -> list[dict[str, 
     return [{"case": f"phantom-{seed}", "phantom_seed": seed, "grid": grid} for seed in range(first_seed, first_seed + count)]
 
 
+def mixed_items(
+    prepared: str | Path, size: int, *, side: str = "train", repeats: int = 1, phantoms: int = 0, without: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Prepared CTs, each so often in an epoch, and phantoms.
+
+    Args:
+        prepared: the output folder of ``xct prepare``; "" for phantoms alone.
+        size: voxels a side.
+        side: of the split.
+        repeats: how often each CT comes in an epoch, differently augmented every time.
+        phantoms: how many random thoraxes, seeds 0 onwards.
+        without: cases to leave out, for cross-validation.
+    """
+    real = [item for item in prepared_items(prepared, side, size) if item["case"] not in without] if prepared else []
+    return real * repeats + phantom_items(phantoms, size)
+
+
 def load_case(item: Mapping[str, Any]) -> dict[str, Any]:
     """The volume of an item: ``case``, ``ct_hu`` (1, 1, D, H, W) int16, ``grid`` (JSON). No chance is in it."""
     return {"case": item["case"], "ct_hu": _phantom(item) if "phantom_seed" in item else _prepared(item), "grid": item["grid"]}

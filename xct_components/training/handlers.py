@@ -1,0 +1,153 @@
+"""What happens around the steps of a training; each attaches to an ignite engine, as MONAI's handlers do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from xct_components.data.cases.cases import TrainingCases
+from xct_components.training.prepare_batch import PrepareStageBatch
+from xct_components.training.released_weights import write_weights
+from xct_components.training.statistics import measure_statistics
+
+Engine = Any  # ignite.engine.Engine; ignite is loaded when a training is
+
+
+class ChooseAnew:
+    """Other augmentations and exposures in every epoch.
+
+    Args:
+        cases: whose ``set_epoch`` is called before each epoch.
+    """
+
+    def __init__(self, cases: TrainingCases) -> None:
+        self.cases = cases
+
+    def attach(self, engine: Engine) -> None:
+        """Hook into the trainer."""
+        from ignite.engine import Events
+
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Before an epoch."""
+        self.cases.set_epoch(engine.state.epoch)
+
+
+class MeasureStatistics:
+    """Atlas and scales before the first step, unless the stage has them.
+
+    Args:
+        prepare: of the trainer.
+        cases: what is trained on.
+        count: cases to look at.
+        batch_size: cases at a time.
+    """
+
+    def __init__(self, prepare: PrepareStageBatch, cases: TrainingCases, count: int = 128, batch_size: int = 4) -> None:
+        self.prepare, self.cases, self.count, self.batch_size = prepare, cases, count, batch_size
+
+    def attach(self, engine: Engine) -> None:
+        """Hook into the trainer."""
+        from ignite.engine import Events
+
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Before the first epoch."""
+        if self.prepare.stage.atlas.is_measured:
+            return
+        scales = measure_statistics(self.prepare, list(self._batches()))
+        engine.logger.info("measured on %d cases: %s", self.count, {name: round(value, 1) for name, value in scales.items()})
+
+    def _batches(self) -> Iterable[Sequence[dict[str, Any]]]:
+        step = max(1, len(self.cases) // self.count)
+        chosen = range(0, len(self.cases), step)[: self.count]
+        for start in range(0, len(chosen), self.batch_size):
+            yield [self.cases[i] for i in chosen[start : start + self.batch_size]]
+
+
+class ClipGradients:
+    """Gradients of a norm of at most ``largest``.
+
+    Args:
+        network: whose gradients.
+        largest: norm over all parameters.
+    """
+
+    def __init__(self, network: nn.Module, largest: float = 1.0) -> None:
+        self.network, self.largest = network, largest
+
+    def attach(self, engine: Engine) -> None:
+        """Hook into the trainer."""
+        from monai.engines.utils import IterationEvents
+
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:  # noqa: ARG002
+        """Before the optimizer's step."""
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.largest)
+
+
+class AverageWeights:
+    """Keep the average of the weights.
+
+    Args:
+        average: from ``power_average``.
+        network: what is averaged.
+    """
+
+    def __init__(self, average: AveragedModel, network: nn.Module) -> None:
+        self.average, self.network = average, network
+
+    def attach(self, engine: Engine) -> None:
+        """Hook into the trainer."""
+        from ignite.engine import Events
+
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:  # noqa: ARG002
+        """After a step."""
+        self.average.update_parameters(self.network)
+
+
+class ReleaseBest:
+    """Write the weights whenever validation was better than ever before.
+
+    Args:
+        stage: whose weights: the average.
+        target: the weights file, model.pt.
+        metric: its name in the evaluator's state.
+        better: whether the first value is better than the second; by default smaller is.
+    """
+
+    def __init__(
+        self,
+        stage: nn.Module,
+        target: str | Path,
+        metric: str,
+        better: Callable[[float, float], bool] = float.__lt__,
+    ) -> None:
+        self.stage, self.target, self.metric, self.better = stage, Path(target), metric, better
+        self.best: float | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Hook into the evaluator."""
+        from ignite.engine import Events
+
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """After a validation."""
+        value = float(engine.state.metrics[self.metric])
+        if math.isnan(value) or (self.best is not None and not self.better(value, self.best)):
+            return
+        self.best = value
+        metrics = {name: float(torch.as_tensor(value)) for name, value in engine.state.metrics.items()}
+        write_weights(self.stage, self.target, {"epoch": engine.state.epoch, "metrics": metrics})

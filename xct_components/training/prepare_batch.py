@@ -1,0 +1,149 @@
+"""From training cases to a stage's batch: augment, take the films, run the stages before, draw noise and time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xct_components.data.cases.cases import TrainingBatch, render_batch
+from xct_components.diffusion.schedule import PURE_NOISE_SHARE, draw_times
+from xct_components.geometry import Beam, ChestView
+from xct_components.networks.cascade_stage import HIGHEST_HU, LOWEST_HU, CascadeStage, explained_hu
+from xct_components.networks.stage_conditions import Column
+from xct_components.physics.consistency import Consistency, HardConsistency, SoftConsistency
+from xct_components.training.stage_batch import StageBatch
+
+#: Largest standard deviation of the noise that a previous stage's volume is given, in HU.
+COARSE_NOISE_HU = 100.0
+
+
+class PrepareStageBatch:
+    """Makes the batches of one stage; MONAI's trainer calls it as its ``prepare_batch``.
+
+    All chance comes from the cases' own seeds, so a batch can be made again.
+
+    Args:
+        stage: the stage that is trained; its atlas makes the prior of the first.
+        parents: the stages before, with their weights; they stay frozen.
+        views: the films of every case.
+        pure_noise_share: cases at diffusion time 1, where the one-step mean is trained.
+        film_dropout: cases whose film the network does not see, for classifier-free guidance.
+        real_coarse_share: batches that start from the previous stages' own output; the others from the truth, made coarse.
+        coarse_noise: largest level of noise on the coarse volume, 0 to 1 (1: 100 HU).
+        column_pixels: rows and columns of the full-depth column that a batch is trained on, a multiple of the network's
+            coarsest voxels; 0 trains on whole volumes.
+    """
+
+    def __init__(
+        self,
+        stage: CascadeStage,
+        parents: Sequence[CascadeStage] = (),
+        *,
+        views: Sequence[ChestView] = ("PA",),
+        pure_noise_share: float = PURE_NOISE_SHARE,
+        film_dropout: float = 0.1,
+        real_coarse_share: float = 0.7,
+        coarse_noise: float = 0.5,
+        column_pixels: int = 0,
+    ) -> None:
+        self.stage, self.parents, self.views = stage, list(parents), tuple(views)
+        self.pure_noise_share, self.film_dropout = pure_noise_share, film_dropout
+        self.real_coarse_share, self.coarse_noise, self.column_pixels = real_coarse_share, coarse_noise, column_pixels
+        for parent in self.parents:
+            parent.eval().requires_grad_(False)
+
+    def __call__(
+        self,
+        cases: Sequence[Mapping[str, Any]],
+        device: str | torch.device = "cpu",
+        non_blocking: bool = False,  # noqa: ARG002 - MONAI's engines pass it
+        **_: Any,
+    ) -> tuple[StageBatch, StageBatch]:
+        """The batch, as input and as target."""
+        batch = self.batch(cases, device)
+        return batch, batch
+
+    @torch.no_grad()
+    def batch(self, cases: Sequence[Mapping[str, Any]], device: str | torch.device = "cpu") -> StageBatch:
+        """The batch of cases from ``TrainingCases``."""
+        rows, cols = self.stage.film_shape
+        rendered = render_batch(cases, rows=rows, cols=cols, views=self.views, device=device)
+        beams: list[list[Beam]] = [list(views) for views in rendered.beams]
+        chance = torch.Generator().manual_seed(_seed(cases))
+        explain = consistency_of(rendered)
+        coarse, level = self._coarse(rendered, explain, chance)
+        prior_hu = self.stage.prior_hu(rendered.film, rendered.grids, beams, explain, coarse)
+        column = self._column(chance)
+        size = prior_hu.shape[2:] if column is None else (prior_hu.shape[2], self.column_pixels, self.column_pixels)
+        count = len(cases)
+        return StageBatch(
+            film=rendered.film,
+            line_integrals=rendered.line_integrals,
+            fields=rendered.grids,
+            beams=beams,
+            truth_hu=rendered.ct_hu.clamp(LOWEST_HU, HIGHEST_HU),
+            prior_hu=prior_hu,
+            coarse_noise=level.to(device),
+            film_present=(torch.rand(count, generator=chance) >= self.film_dropout).float().to(device),
+            noise=torch.randn(count, 1, *size, generator=chance).to(device),
+            time=draw_times(count, chance, pure_noise_share=self.pure_noise_share).to(device),
+            column=column,
+        )
+
+    def _coarse(
+        self, rendered: TrainingBatch, explain: list[Consistency], chance: torch.Generator
+    ) -> tuple[Tensor | None, Tensor]:
+        """The previous stage's volume and the level of noise on it, (B,)."""
+        count = rendered.film.shape[0]
+        if not self.parents:
+            return None, torch.zeros(count)
+        size = self.parents[-1].field.shape
+        if float(torch.rand((), generator=chance)) < self.real_coarse_share:
+            coarse = means_of(self.parents, rendered, explain)
+        else:
+            coarse = F.interpolate(rendered.ct_hu, size=size, mode="area")
+        level = self.coarse_noise * torch.rand(count, generator=chance)
+        noise = torch.randn(coarse.shape, generator=chance).to(coarse)
+        return coarse + COARSE_NOISE_HU * level.to(coarse)[:, None, None, None, None] * noise, level
+
+    def _column(self, chance: torch.Generator) -> Column | None:
+        if not self.column_pixels:
+            return None
+        step, pixels = self.stage.network.coarsest, self.column_pixels
+        corner = [step * int(torch.randint((n - pixels) // step + 1, (), generator=chance)) for n in self.stage.film_shape]
+        return slice(corner[0], corner[0] + pixels), slice(corner[1], corner[1] + pixels)
+
+
+def consistency_of(rendered: TrainingBatch) -> list[Consistency]:
+    """Per case: films that are line integrals are explained exactly, films that went through a detector softly."""
+    exact = (rendered.film == rendered.line_integrals).flatten(1).all(1).tolist()
+    return [HardConsistency() if one else SoftConsistency() for one in exact]
+
+
+@torch.no_grad()
+def means_of(stages: Sequence[CascadeStage], rendered: TrainingBatch, explain: Sequence[Consistency]) -> Tensor:
+    """The one-step means of stages in a chain: (B, 1, D, H, W) of the last one, in HU."""
+    volume_hu: Tensor | None = None
+    beams = [list(views) for views in rendered.beams]
+    for stage in stages:
+        film = F.interpolate(rendered.film.flatten(0, 1), size=stage.film_shape, mode="area")
+        film = film.unflatten(0, rendered.film.shape[:2])
+        fields = [grid.resampled(stage.field.shape) for grid in rendered.grids]
+        views = [[beam.resampled(*stage.film_shape) for beam in sample] for sample in beams]
+        prior_hu = stage.prior_hu(film, fields, views, explain, volume_hu)
+        voxels = stage.at_voxels(stage.condition(film, fields, views, prior_hu))
+        noise = torch.randn(prior_hu.shape, generator=torch.Generator().manual_seed(0)).to(prior_hu)
+        clean = stage.denoise(noise, torch.ones(film.shape[0], device=film.device), voxels)
+        volume_hu = explained_hu(stage.volume_hu(clean, prior_hu), film, fields, views, explain)
+    if volume_hu is None:
+        raise ValueError("stages must hold at least one stage, got none")
+    return volume_hu
+
+
+def _seed(cases: Sequence[Mapping[str, Any]]) -> int:
+    """One seed from those of the exposures, which are drawn per case and epoch."""
+    return sum((i + 1) * int(case["exposure"]["noise_seed"]) for i, case in enumerate(cases)) % (1 << 62)

@@ -1,0 +1,83 @@
+"""The forward pass of a training step: one module, so that DistributedDataParallel sees every parameter at work."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from xct_components.diffusion.schedule import noised
+from xct_components.geometry import Beam, VolumeGrid
+from xct_components.losses.stage_terms import StageTerms
+from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.networks.stage_conditions import StageConditions, cut, cut_grids
+from xct_components.physics.attenuation import hu_to_mu_per_mm
+from xct_components.physics.projector import project
+from xct_components.physics.ray_space import to_ray_space
+from xct_components.physics.tissue_groups import tissue_mu_per_mm
+from xct_components.training.stage_batch import StageBatch
+
+#: Film pixels around a column that its voxels may cast a shadow on: 5 % magnification over half a field, and two for the box.
+SHADOW_MARGIN = 2
+
+
+class StageStep(nn.Module):
+    """From a batch to the terms of the loss.
+
+    Args:
+        stage: what is trained.
+    """
+
+    def __init__(self, stage: CascadeStage) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def forward(self, batch: StageBatch) -> StageTerms:
+        """Noise the residual, denoise it, and lay prediction beside truth."""
+        stage, column = self.stage, batch.column
+        conditions = stage.condition(
+            batch.film, batch.fields, batch.beams, batch.prior_hu, batch.coarse_noise, batch.film_present
+        )
+        prior_hu, truth_hu = cut(batch.prior_hu, column), cut(batch.truth_hu, column)
+        clean = stage.residual(truth_hu, prior_hu)
+        prediction = stage.denoise(noised(clean, batch.noise, batch.time), batch.time, stage.at_voxels(conditions, column))
+        volume_hu = prior_hu + stage.residual_scale_hu * prediction
+        grids, beams, line_integrals = _seen(batch, truth_hu)
+        lifted = conditions.lifted
+        return StageTerms(
+            prediction,
+            clean,
+            batch.time,
+            volume_hu,
+            truth_hu,
+            hu_to_mu_per_mm(volume_hu),
+            line_integrals,
+            grids,
+            beams,
+            None if lifted is None else lifted.log_mass,
+            _target_mass(batch, conditions),
+            None if lifted is None else lifted.region_mass,
+        )
+
+
+def _target_mass(batch: StageBatch, conditions: StageConditions) -> Tensor | None:
+    if conditions.lifted is None:
+        return None
+    bins, rows, cols = conditions.lifted.log_mass.shape[-3:]
+    tissue = tissue_mu_per_mm(batch.truth_hu)
+    return to_ray_space(tissue, batch.fields, batch.beams, bins=bins, rows=rows, cols=cols)
+
+
+def _seen(batch: StageBatch, truth_hu: Tensor) -> tuple[list[VolumeGrid], list[list[Beam]], Tensor]:
+    """Grids, beams and true line integrals of what is trained on.
+
+    A column explains only its share of the film, so its prediction is compared with the projection of its truth.
+    """
+    if batch.column is None:
+        return batch.fields, batch.beams, batch.line_integrals
+    grids = cut_grids(batch.fields, batch.column)
+    windows = [_window(batch.column[axis], batch.film.shape[3 + axis]) for axis in (0, 1)]
+    beams = [[beam.crop(*windows) for beam in views] for views in batch.beams]
+    return grids, beams, project(hu_to_mu_per_mm(truth_hu), grids, beams)
+
+
+def _window(span: slice, pixels: int) -> slice:
+    return slice(max(0, span.start - SHADOW_MARGIN), min(pixels, span.stop + SHADOW_MARGIN))
