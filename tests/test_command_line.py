@@ -28,6 +28,7 @@ from xct_components.simulate_command import simulate
 
 ROOT = Path(__file__).parent.parent
 CT = ROOT / "tests" / "data" / "cip-ct-64.nrrd"
+FILM = ROOT / "tests" / "data" / "films" / "00000001_000.png"
 STRAIGHT = PLACEMENTS["as scanners do"]
 SMALL = ("--rows", "32", "--cols", "32")
 # Longest line of a failure: two lines of a terminal.
@@ -268,16 +269,19 @@ def test_paths_are_taken_as_they_are(tmp_path, capsys, monkeypatch):
     assert files_in(tmp_path) == ["1e3 [x].json", "1e3 [x].png", "2024,1.nii"]
 
 
-def test_the_demo_makes_two_films_and_one_picture(outputs, capsys):
-    (outputs / "demo").mkdir()
+def test_the_demo_turns_a_real_film_into_a_ct_and_a_ct_into_films(outputs, capsys):
+    folder = outputs / "demo"
+    folder.mkdir()
     for name in ("pa.png", "pa.json"):
-        (outputs / "demo" / name).write_text("of an earlier demo")
-    assert main(["demo", str(CT), "--output", str(outputs / "demo")]) == ExitCode.OK
+        (folder / name).write_text("of an earlier demo")
+    assert main(["demo", str(FILM), str(CT), "--output", str(folder), "--stages", "1"]) == ExitCode.OK
+    assert capsys.readouterr().out.splitlines()[0] == str(folder / "ct_of_film" / "preview.png")
     names = [f"{view}{suffix}" for view in ("lateral", "pa") for suffix in (".json", ".nii.gz", ".png")]
-    assert files_in(outputs / "demo") == ["demo.png", *names]
-    picture = imread(outputs / "demo" / "demo.png")
-    assert picture.shape[:2] == (1226, 1320)
-    assert float(picture[..., :3].std()) > 40.0  # films and slices, not an empty page
+    assert files_in(folder) == ["ct_of_film", *names, "radiographs.png"]
+    assert files_in(folder / "ct_of_film") == ["ct.nii.gz", "preview.png", "report.json", "std.nii.gz"]
+    for picture in (imread(folder / "radiographs.png"), imread(folder / "ct_of_film" / "preview.png")):
+        assert min(picture.shape[:2]) > 1000
+        assert float(picture[..., :3].std()) > 40.0  # films and slices, not an empty page
 
 
 def test_an_unexpected_error_is_one_line_unless_a_traceback_is_asked_for(tmp_path, outputs, capsys, monkeypatch):

@@ -1,4 +1,4 @@
-"""The command line: ``xct simulate``, ``xct film``, ``xct prepare`` and ``xct demo``, or ``python -m xct_components``.
+"""The command line: ``xct generate``, ``xct simulate``, ``xct film``, ``xct prepare`` and ``xct demo``, or ``python -m xct_components``.
 
 Every failure is one line on stderr and an exit code of ``ExitCode``; XCT_TRACEBACK=1 adds the traceback.
 """
@@ -24,6 +24,7 @@ from xct_components import __version__
 from xct_components.demo import demo
 from xct_components.failures import ExitCode, Failure, InputWarning, UsageFailure, first_line
 from xct_components.film_command import film
+from xct_components.generate_command import generate
 from xct_components.prepare_command import prepare
 from xct_components.simulate_command import simulate
 
@@ -33,6 +34,7 @@ Command = Callable[[], Sequence[object]]
 COMMANDS: dict[str, Callable[..., Sequence[object]]] = {
     "demo": demo,
     "film": film,
+    "generate": generate,
     "prepare": prepare,
     "simulate": simulate,
 }

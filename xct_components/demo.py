@@ -1,4 +1,4 @@
-"""``xct demo``: radiographs of a CT and one picture that shows them beside its slices."""
+"""``xct demo``: a real chest film becomes a CT; and the other way round, radiographs of a real CT beside its slices."""
 
 import json
 from importlib.util import find_spec
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from xct_components.data.atomic_files import written_together
 from xct_components.failures import CannotWrite, Failure
+from xct_components.generate_command import generate
 from xct_components.simulate_command import simulate
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from xct_components.geometry import VolumeGrid
 
+#: Volumes drawn of the real film, for its map of uncertainty.
+SAMPLES = 4
 #: File name -> view of the films.
 FILMS = {"pa": "PA", "lateral": "LATERAL"}
 #: Slices are read at this pixel size over the film's field.
@@ -35,15 +38,26 @@ _WIDTH_INCH, _HEIGHT_INCH = 12.0, 11.15
 _MARGIN_INCH, _GAP_INCH, _HEADER_INCH, _TITLE_INCH = 0.3, 0.2, 1.1, 0.42
 
 
-def demo(ct: str = "tests/data/cip-ct-64.nrrd", *, output: str = "demo_output") -> list[Path]:
-    """Render a PA and a lateral film of a CT, and an overview picture.
+def demo(
+    film: str = "tests/data/films/00000001_000.png",
+    ct: str = "tests/data/cip-ct-64.nrrd",
+    *,
+    output: str = "demo_output",
+    stages: int = 3,
+    bundles: str | None = None,
+) -> list[Path]:
+    """Make a CT of a real film with the whole cascade, and films of a real CT.
 
     Args:
-        ct: a CT, as for simulate; by default the one in the repository, if that is the current folder.
-        output: folder for the films and demo.png. It is made if missing; files of an earlier demo are replaced.
+        film: a frontal chest film, as for generate; by default one in the repository, if that is the current folder.
+        ct: a CT, as for simulate; likewise.
+        output: folder for ct_of_film/ (CT, uncertainty, preview.png, report.json), films and radiographs.png. It is made if
+            missing; files of an earlier demo are replaced.
+        stages: as for generate.
+        bundles: as for generate.
 
     Returns:
-        What was written.
+        What was written, the pictures first.
     """
     if find_spec("matplotlib") is None:
         raise Failure("the demo's picture needs matplotlib: pip install 'xct-components[report]'")
@@ -56,10 +70,13 @@ def demo(ct: str = "tests/data/cip-ct-64.nrrd", *, output: str = "demo_output") 
     for name, view in FILMS.items():
         for suffix in (".nii.gz", ".png"):
             written += simulate(ct, output=str(folder / (name + suffix)), view=view, overwrite=True)
-    picture = folder / "demo.png"
+    picture = folder / "radiographs.png"
     with written_together(picture) as (draft,):
         _draw(draft, ct, folder)
-    return [picture, *dict.fromkeys(written)]
+    settings: dict[str, Any] = {"stages": stages, "samples": SAMPLES, "bundles": bundles}
+    made = generate(film, output=str(folder / "ct_of_film"), overwrite=True, **settings)
+    pictures = [picture, *(path for path in made if path.suffix == ".png")]
+    return [*reversed(pictures), *(path for path in [*made, *dict.fromkeys(written)] if path not in pictures)]
 
 
 def _draw(picture: Path, ct: str, folder: Path) -> None:

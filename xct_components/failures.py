@@ -44,6 +44,12 @@ class RefusedInput(Failure, ValueError):
     exit_code = ExitCode.REFUSED
 
 
+class WeightsFailure(Failure, OSError):
+    """Weights that are missing, or not the expected ones."""
+
+    exit_code = ExitCode.WEIGHTS
+
+
 class OutOfResources(Failure, MemoryError):
     """Work that does not fit into memory or onto the device."""
 

@@ -1,0 +1,177 @@
+"""The stages as one: each refines the one before, in the patient's own world."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor, decollate_batch
+from torch import Tensor
+
+from tests.inferers.tiny_stages import chest_hu, tiny_stage
+from xct_components.failures import RefusedInput, UnreadableInput, UsageFailure
+from xct_components.geometry import VolumeGrid, chest_beam_covering
+from xct_components.inferers.cascade import CascadeInferer
+from xct_components.inferers.cascade_film import CascadeFilm
+from xct_components.inferers.film_reading import as_cascade_film, read_cascade_film
+from xct_components.inferers.memory_needed import available_bytes, needed_bytes
+from xct_components.inferers.resampled_volume import on_field
+from xct_components.physics.attenuation import hu_to_mu_per_mm
+from xct_components.physics.projector import project
+from xct_components.simulate_command import simulate
+
+CENTER_MM = (12.0, -30.0, 45.0)
+GRID = VolumeGrid.chest((64, 64, 64), 5.0, CENTER_MM)
+BEAM = chest_beam_covering(GRID, "PA", 64, 64)
+FILM = CascadeFilm(project(hu_to_mu_per_mm(chest_hu(GRID)), GRID, [BEAM]), (BEAM,), CENTER_MM, exact=True)
+#: Issue 4: a simulated film is explained to this at every stage.
+EXPLAINED = 0.01
+ROUNDING_HU = 0.05
+FIRST, SECOND = tiny_stage(16), tiny_stage(32, needs_coarse=True, seed=1)
+CT = Path(__file__).parents[1] / "data" / "cip-ct-64.nrrd"
+REAL_FILM = Path(__file__).parents[1] / "data" / "films" / "00000001_000.png"
+
+
+def test_every_stage_explains_the_film_and_lies_around_the_patient():
+    seen = []
+    result = CascadeInferer([FIRST]).run(FILM, SECOND, on_stage=lambda *what: seen.append(what))
+    assert [number for number, _, _ in seen] == [1, 2]
+    assert [field.shape for _, _, field in seen] == [(16, 16, 16), (32, 32, 32)]
+    assert all(float(stage.film_error) <= EXPLAINED for _, stage, _ in seen)
+    assert all(field.center_mm == pytest.approx(CENTER_MM) for _, _, field in seen)
+    assert result.field.axis_codes == "PIL"
+    assert len(result.seconds) == 2
+
+
+def test_the_cascade_is_one_stage_after_the_other():
+    by_hand = CascadeInferer([FIRST]).run(FILM, SECOND).volume_hu
+    coarse_hu = CascadeInferer().run(FILM, FIRST).volume_hu
+    assert torch.equal(CascadeInferer().run(FILM, SECOND, coarse_hu=coarse_hu).volume_hu, by_hand)
+    assert torch.equal(CascadeInferer([FIRST], num_stages=1).run(FILM, SECOND).volume_hu, coarse_hu)
+
+
+def test_chains_run_through_all_stages_and_their_statistics_are_those_of_their_volumes():
+    settings = {"mode": "sample", "steps": 2}
+    result = CascadeInferer([FIRST], samples=2, **settings).run(FILM, SECOND)
+    first = CascadeInferer([FIRST], **settings).run(FILM, SECOND).volume_hu
+    second = 2.0 * result.volume_hu - first
+    np.testing.assert_allclose(result.std_hu, np.std([first.numpy(), second.numpy()], axis=0, ddof=1), atol=ROUNDING_HU)
+    assert float(result.std_hu.mean()) > 1.0
+
+
+def test_progress_counts_stages_and_samples():
+    seen: list[tuple[int, int, int]] = []
+    CascadeInferer([FIRST], samples=2, steps=2).run(FILM, SECOND, on_progress=lambda *what: seen.append(what))
+    assert [done for _, done, _ in seen] == list(range(1, 11))
+    assert {total for _, _, total in seen} == {10}
+    assert [stage for stage, _, _ in seen] == [1, 2, 1, 1, 2, 2, 1, 1, 2, 2]
+
+
+def test_a_batch_of_an_evaluator_becomes_volumes_with_their_own_affines():
+    fields = [VolumeGrid.chest((32, 32, 32), 10.0, center) for center in (CENTER_MM, (0.0, 0.0, 0.0))]
+    beams = [[BEAM], [chest_beam_covering(fields[1], "PA", 64, 64)]]
+    film = MetaTensor(
+        FILM.line_integrals[:, :, 0].repeat(2, 1, 1, 1), meta={"affine": torch.diag(torch.tensor([2.0, 2.0, 1.0, 1.0]))}
+    )
+    volumes = CascadeInferer([FIRST])(film, SECOND, fields=fields, beams=beams)
+    assert volumes.shape == (2, 1, 32, 32, 32)
+    for volume, field in zip(decollate_batch(volumes), fields, strict=True):
+        torch.testing.assert_close(volume.affine, field.affine)
+    torch.testing.assert_close(volumes[0].as_subclass(Tensor), volumes[1].as_subclass(Tensor), atol=0.5, rtol=0.0)
+
+
+def test_a_last_field_that_reaches_further_is_filled_from_the_stage_before():
+    tall = VolumeGrid.chest((32, 38, 32), 10.0, CENTER_MM)
+    result = CascadeInferer([FIRST]).run(FILM, SECOND, last_field=tall)
+    assert result.volume_hu.shape[2:] == (32, 38, 32)
+    assert result.film_error[0] <= EXPLAINED
+
+
+def test_a_volume_on_another_field_keeps_its_place():
+    grid, field = VolumeGrid.chest((8, 8, 8), 10.0), VolumeGrid.chest((16, 24, 16), 5.0)
+    index = torch.stack(torch.meshgrid(*(torch.arange(8),) * 3, indexing="ij"), dim=-1)
+    height_mm = grid.world_from_voxels(index)[..., 2].float()
+    moved = on_field(height_mm[None, None], grid, field)
+    assert moved.shape[2:] == (8, 12, 8)
+    expected = torch.arange(55.0, -65.0, -10.0).clamp(-35.0, 35.0)
+    torch.testing.assert_close(moved[0, 0, 4, :, 4], expected, atol=1e-3, rtol=0.0)
+    assert on_field(height_mm[None, None], grid, VolumeGrid.chest((32, 32, 32), 2.5)) is not None
+    assert torch.equal(on_field(height_mm[None, None], grid, VolumeGrid.chest((32, 32, 32), 2.5))[0, 0], height_mm)
+
+
+def simulated(folder: Path, name: str = "film.nii.gz", **how: object) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        simulate(str(CT), output=str(folder / name), rows=128, cols=128, overwrite=True, **how)
+    return folder / name
+
+
+def read(path: Path, **how: object) -> CascadeFilm:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return read_cascade_film(path, **how)
+
+
+def test_a_simulated_film_brings_its_geometry_and_is_exact(tmp_path):
+    film = read(simulated(tmp_path))
+    geometry = json.loads((tmp_path / "film.json").read_text())
+    assert film.exact
+    assert film.beams[0].to_json() == geometry["beam"]
+    assert float(np.linalg.norm(np.subtract(film.center_mm, geometry["isocenter_mm"]))) < 80.0
+    picture = read(simulated(tmp_path, "film.png"))
+    typical = read(simulated(tmp_path, "noisy.nii.gz", film_formation="typical"))
+    assert not typical.exact
+    body = film.line_integrals.clamp(0.5, 6.5)
+    torch.testing.assert_close(picture.line_integrals.clamp(0.5, 6.5), body, atol=2e-4, rtol=0.0)  # 16 bit over 6 units
+
+
+def test_a_lateral_film_needs_geometry_and_the_same_ct(tmp_path):
+    frontal, lateral = simulated(tmp_path), simulated(tmp_path, "lateral.nii.gz", view="LATERAL")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        both = as_cascade_film(frontal, lateral=lateral)
+        assert [len(both.beams), both.line_integrals.shape[1]] == [2, 2]
+        with pytest.raises(RefusedInput, match="no geometry"):
+            as_cascade_film(frontal, lateral=REAL_FILM)
+        with pytest.raises(RefusedInput, match="not a lateral"):
+            as_cascade_film(frontal, lateral=frontal)
+        document = json.loads((tmp_path / "lateral.json").read_text())
+        document["ct"]["voxels_sha256"] = "0" * 64
+        (tmp_path / "lateral.json").write_text(json.dumps(document))
+        with pytest.raises(RefusedInput, match="another CT"):
+            as_cascade_film(frontal, lateral=lateral)
+
+
+def test_a_json_that_belongs_to_another_film_is_noticed(tmp_path):
+    path = simulated(tmp_path)
+    text = (tmp_path / "film.json").read_text()
+    (tmp_path / "film.json").write_text(text.replace('"rows": 128', '"rows": 256'))
+    with pytest.raises(RefusedInput, match="128 x 128"):
+        read(path)
+    (tmp_path / "film.json").write_text(text[:100])
+    with pytest.raises(UnreadableInput, match=r"film\.json"):
+        read(path)
+
+
+def test_only_one_film_of_line_integrals_is_a_tensor_that_can_be_meant():
+    assert as_cascade_film(torch.rand(1, 32, 32)).exact
+    with pytest.raises(UsageFailure, match="one film"):
+        as_cascade_film(torch.rand(2, 32, 32))
+
+
+def test_more_voxels_more_samples_and_single_draws_need_more_memory():
+    small, large = (128, 128, 128), (256, 256, 256)
+    assert needed_bytes(small, "mean", 1) < needed_bytes(large, "mean", 1) < needed_bytes(large, "sample", 1)
+    assert needed_bytes(large, "sample", 1) < needed_bytes(large, "sample", 4) == needed_bytes(large, "mean", 4)
+    free = available_bytes(torch.device("cpu"))
+    assert free is None or 0 < free < 2**46
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_no_more_stages_are_run_than_there_are(count):
+    with pytest.raises(ValueError, match="num_stages"):
+        CascadeInferer([FIRST], num_stages=count)

@@ -1,0 +1,197 @@
+"""``xct generate`` as a user meets it: files that fit the CT, or one line, an exit code and nothing on the disk."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.inferers.tiny_stages import FIELD_MM, chest_hu, write_bundles
+from xct_components.failures import ExitCode, Failure
+from xct_components.generate_command import generate
+from xct_components.geometry import VolumeGrid
+from xct_components.simulate_command import simulate
+
+ROOT = Path(__file__).parent.parent
+REAL_FILM = ROOT / "tests" / "data" / "films" / "00000001_000.png"
+#: Where the CT of the simulated film lies, in its own world; no corner or middle is at the origin.
+CENTER_MM = (33.0, -21.0, 140.0)
+FILES = ["ct.nii.gz", "preview.png", "report.json"]
+LONGEST_COMPLAINT = 320
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundles(tmp_path_factory.mktemp("bundles"), count=2)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film of a CT with a dense ball in the patient's left lung, its JSON beside it."""
+    folder = tmp_path_factory.mktemp("film")
+    grid = VolumeGrid.chest((64, 64, 64), FIELD_MM / 64, CENTER_MM)
+    hu = chest_hu(grid)[0, 0].numpy().astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(hu, grid.affine.numpy()), folder / "ct.nii.gz")
+    simulate(str(folder / "ct.nii.gz"), output=str(folder / "film.nii.gz"), rows=128, cols=128)
+    return folder / "film.nii.gz"
+
+
+def run(film: Path, output: Path, bundles: Path, **options: object) -> list[str]:
+    """What the command writes; the made-up chests need --accept."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        options = {"stages": 2, "accept": True, "bundles": str(bundles), **options}
+        return [path.name for path in generate(str(film), output=str(output), **options)]
+
+
+def test_the_volume_lies_over_the_ct_that_the_film_was_made_from(film, bundles, tmp_path):
+    assert run(film, tmp_path / "out", bundles) == FILES
+    image, truth = nibabel.load(tmp_path / "out" / "ct.nii.gz"), nibabel.load(film.parent / "ct.nii.gz")
+    assert image.get_data_dtype() == np.int16
+    assert nibabel.aff2axcodes(image.affine) == nibabel.aff2axcodes(truth.affine) == ("P", "I", "L")
+    assert [int(image.header["qform_code"]), int(image.header["sform_code"])] == [1, 1]
+    np.testing.assert_allclose(image.get_qform(), image.get_sform(), atol=1e-4)
+    middle = image.affine @ [*((np.array(image.shape) - 1) / 2), 1.0]
+    true_middle = truth.affine @ [*((np.array(truth.shape) - 1) / 2), 1.0]
+    # The field is centred on the lungs as the film shows them: at most a shift within the film, never in depth.
+    assert np.abs(middle - true_middle)[1] < 10.0
+    assert np.abs(middle - true_middle).max() < 80.0
+    volume = np.asarray(image.dataobj, dtype=float)
+    lungs = [volume[tuple(_voxel(image.affine, side * 75.0, 10.0, 20.0))] for side in (1.0, -1.0)]
+    assert lungs[1] > lungs[0] + 100.0  # the ball is at x = -75 mm from the middle: the patient's left
+
+
+def _voxel(affine: np.ndarray, *from_middle_mm: float) -> np.ndarray:
+    world = np.array([*(np.array(CENTER_MM) + from_middle_mm), 1.0])
+    return np.rint(np.linalg.solve(affine, world))[:3].astype(int)
+
+
+def test_the_report_holds_every_decision_and_the_preview_is_a_picture(film, bundles, tmp_path):
+    names = run(film, tmp_path, bundles, samples=2, steps=2, seed=5)
+    assert names == ["ct.nii.gz", "std.nii.gz", "preview.png", "report.json"]
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["settings"] == {
+        "steps": 2,
+        "samples": 2,
+        "mode": "mean",
+        "seed": 5,
+        "column": None,
+        "stages": 2,
+        "consistency": "auto",
+        "full_size": False,
+    }
+    assert report["film_is_exact"]
+    assert all(stage["film_error"][0] <= 0.01 for stage in report["stages"])
+    assert [len(weights["sha256"]) for weights in report["weights"]] == [64, 64]
+    assert "not for diagnosis" in report["notice"]
+    assert str(tmp_path) not in json.dumps(report)
+    preview = np.asarray(Image.open(tmp_path / "preview.png").convert("L"))
+    assert preview.std() > 20.0
+    std, image = (nibabel.load(tmp_path / name) for name in ("std.nii.gz", "ct.nii.gz"))
+    np.testing.assert_array_equal(std.affine, image.affine)
+    assert 0 < float(np.asarray(std.dataobj).mean()) < 500
+
+
+def test_the_same_seed_gives_the_same_bytes(film, bundles, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(film, tmp_path / name, bundles, format="nifti", mode="sample", steps=2, seed=seed, stages=1)
+    first, again, other = ((tmp_path / name / "ct.nii.gz").read_bytes() for name in "abc")
+    assert first == again
+    assert first != other
+
+
+def test_a_refused_film_weights_and_settings_leave_no_file(film, bundles, tmp_path):
+    turned, output = tmp_path / "turned.png", tmp_path / "out"
+    Image.fromarray(np.rot90(np.asarray(Image.open(REAL_FILM)), 2).copy()).save(turned)
+    (tmp_path / "empty.png").touch()
+    tries = {
+        ExitCode.REFUSED: [{"film": turned, "accept": False}, {"lateral": str(REAL_FILM)}],
+        ExitCode.UNREADABLE: [{"film": tmp_path / "empty.png"}, {"film": tmp_path / "none.png"}],
+        ExitCode.WEIGHTS: [{"stages": 3}, {"bundles": str(tmp_path)}],
+        ExitCode.OUT_OF_RESOURCES: [{"device": "cuda:99"}],
+        ExitCode.CANNOT_WRITE: [{"output": tmp_path / "no" / "out"}, {"output": turned}],
+        ExitCode.USAGE: [
+            {"stages": 4},
+            {"stages": 0},
+            {"samples": 0},
+            {"steps": 0},
+            {"mode": "best"},
+            {"format": "dicom"},
+            {"format": "jpeg"},
+            {"view": "LL"},
+            {"full_size": True},
+        ],
+    }
+    for code, options in tries.items():
+        for option in options:
+            with pytest.raises(Failure) as failure:
+                run(**{"film": film, "output": output, "bundles": bundles, **option})
+            assert failure.value.exit_code == code, option
+            assert len(str(failure.value)) < LONGEST_COMPLAINT
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.png", "turned.png"]
+
+
+def test_nothing_is_replaced_unasked(film, bundles, tmp_path):
+    (tmp_path / "preview.png").write_bytes(b"mine")
+    with pytest.raises(Failure, match="overwrite") as failure:
+        run(film, tmp_path, bundles, stages=1)
+    assert failure.value.exit_code == ExitCode.CANNOT_WRITE
+    assert run(film, tmp_path, bundles, stages=1, overwrite=True) == FILES
+
+
+#: One run in an interpreter of its own, so that limits and signals meet nobody else.
+SCRIPT = """
+import resource, signal, sys, warnings
+warnings.simplefilter("ignore")
+from xct_components.__main__ import main
+import xct_components.__main__ as command_line
+from xct_components.generate_command import generate
+command_line.COMMANDS["generate"] = generate
+import xct_components.bundle_io.parent_stages, xct_components.inferers.film_reading, xct_components.report
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+limit, size = sys.argv[1], int(sys.argv[2])
+if limit == "RLIMIT_AS":  # on top of what the libraries have mapped
+    size += int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(getattr(resource, limit), (size, size))
+print("ready", flush=True)
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+def started(limit: str, size: int, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SCRIPT, limit, str(size), "generate", *arguments, "--accept"]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_full_disk_and_little_memory_are_one_line_and_nothing_on_the_disk(film, bundles, tmp_path):
+    settings = ("--output", str(tmp_path / "out"), "--bundles", str(bundles), "--stages", "1", "--format", "nifti")
+    for limit, size, code in (
+        ("RLIMIT_FSIZE", 600, ExitCode.CANNOT_WRITE),
+        ("RLIMIT_AS", 150 << 20, ExitCode.OUT_OF_RESOURCES),
+    ):
+        process = started(limit, size, str(film), *settings)
+        _, error = process.communicate()
+        assert (process.returncode, error.count("\n")) == (code, 1), error
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_leaves_nothing(film, bundles, tmp_path):
+    output = tmp_path / "out"
+    many = ("--samples", "1000", "--steps", "1000", "--stages", "2")
+    process = started("RLIMIT_CORE", 0, str(film), "--output", str(output), "--bundles", str(bundles), *many)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(1.0)  # in whichever part of the work that is
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate()
+    assert process.returncode == ExitCode.INTERRUPTED, error
+    assert list(tmp_path.iterdir()) == []

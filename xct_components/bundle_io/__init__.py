@@ -1,0 +1,1 @@
+"""What the three bundles name in their JSON: films in, volumes out, weights, parents, and a guard against misspelt settings."""

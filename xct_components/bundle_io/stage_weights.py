@@ -1,0 +1,90 @@
+"""Weights files of a run: loaded strictly, checked against their own record, remembered by their SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from xct_components.failures import WeightsFailure, first_line
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class StageWeights:
+    """Loads weights, and knows afterwards what was loaded.
+
+    ``records``: {"bundle", "file", "sha256"} of every file so far, in order; names only, no paths.
+    """
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, str]] = []
+
+    def load(self, network: Network, file: str | Path, device: str | torch.device = "cpu") -> Network:
+        """Put the tensors of a file into the network.
+
+        Args:
+            network: changed and returned, on ``device``.
+            file: a dictionary from names to tensors, as ``torch.save`` writes it; a JSON of the same name beside it may hold
+                its "sha256".
+            device: of the result.
+
+        Raises:
+            WeightsFailure: if there is no such file, it is damaged or not the file its JSON describes, or its tensors are not
+                exactly the network's.
+        """
+        path = Path(file)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise WeightsFailure(
+                f"no weights: {path} cannot be read ({error.strerror}); train the stage, or copy them"
+            ) from error
+        sha256 = hashlib.sha256(data).hexdigest()
+        expected = _recorded_sha256(path)
+        if expected not in (None, sha256):
+            raise WeightsFailure(f"{path} is not the file that {path.stem}.json describes: copy both again, or remove the JSON")
+        try:
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            raise WeightsFailure(f"{path} holds no plain tensors, or is damaged: {first_line(error)}") from error
+        try:
+            network.load_state_dict(state, strict=True)
+        except (RuntimeError, AttributeError, TypeError) as error:
+            raise WeightsFailure(
+                f"{path} belongs to another network ({_difference(network, state)}); check network_def"
+            ) from error
+        self.records.append({"bundle": path.absolute().parent.parent.name, "file": path.name, "sha256": sha256})
+        return network.to(device)
+
+
+def with_weights(network: Network, file: str | Path, device: str | torch.device = "cpu") -> Network:
+    """``StageWeights.load`` where nobody asks later what was loaded."""
+    return StageWeights().load(network, file, device)
+
+
+def _recorded_sha256(path: Path) -> str | None:
+    try:
+        document = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    value = document.get("sha256") if isinstance(document, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _difference(network: nn.Module, state: object) -> str:
+    """The first tensor that does not fit, in a few words."""
+    if not isinstance(state, dict):
+        return f"it holds a {type(state).__name__}, not named tensors"
+    own = network.state_dict()
+    for name in [*own, *state]:
+        here, there = (tuple(tensors[name].shape) if name in tensors else None for tensors in (own, state))
+        if here != there:
+            return f"{name} is {here or 'missing'} here and {there or 'missing'} in the file"
+    return "same names and shapes, other content"

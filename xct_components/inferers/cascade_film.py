@@ -1,0 +1,71 @@
+"""What the cascade is given: films as line integrals, the beams that took them, and where the patient stood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from xct_components.geometry import Beam, VolumeGrid
+from xct_components.geometry.vectors import Vector3
+from xct_components.inferers.stage_films import resampled_film
+from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.physics.consistency import Consistency, HardConsistency, SoftConsistency
+
+
+@dataclass(frozen=True)
+class CascadeFilm:
+    """The films of one patient.
+
+    Args:
+        line_integrals: (1, V, 1, rows, cols) float32, dimensionless.
+        beams: V exposures, in the world frame (RAS mm) in which the CT shall lie.
+        center_mm: middle of the cascade's field in that frame.
+        exact: whether the films are exact line integrals at 60 keV (simulated ones), or estimates.
+        record: every decision on the way here, JSON-ready.
+    """
+
+    line_integrals: Float[Tensor, "1 v 1 rows cols"]
+    beams: tuple[Beam, ...]
+    center_mm: Vector3 = (0.0, 0.0, 0.0)
+    exact: bool = False
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shapes = {(beam.detector.rows, beam.detector.cols) for beam in self.beams}
+        if len(self.beams) != self.line_integrals.shape[1] or shapes != {tuple(self.line_integrals.shape[-2:])}:
+            raise ValueError(
+                f"line_integrals must be one film per beam, with the rows and columns of its detector, got "
+                f"{tuple(self.line_integrals.shape)} for detectors of {sorted(shapes)}; use beam.resampled(rows, cols)"
+            )
+
+    @property
+    def believed(self) -> Consistency:
+        """How far physics should believe the films: hard for exact ones, soft for estimates.
+
+        Views are corrected in turn, each undoing a little of the other: two of them take a sweep more.
+        """
+        return HardConsistency(sweeps=2 if len(self.beams) == 1 else 3) if self.exact else SoftConsistency()
+
+    def field_of(self, stage: CascadeStage) -> VolumeGrid:
+        """Where a stage's volume lies for this patient."""
+        return VolumeGrid.chest(stage.field.shape, stage.field.spacing_mm, self.center_mm)
+
+    def with_view(self, other: CascadeFilm) -> CascadeFilm:
+        """These films and those of ``other``, read out with the rows and columns of these."""
+        rows, cols = self.line_integrals.shape[-2:]
+        beams = tuple(beam.resampled(rows, cols) for beam in other.beams)
+        films = [
+            resampled_film(film, beam, target)
+            for film, beam, target in zip(other.line_integrals[0], other.beams, beams, strict=True)
+        ]
+        return replace(
+            self,
+            line_integrals=torch.cat([self.line_integrals, torch.stack(films)[None]], dim=1),
+            beams=(*self.beams, *beams),
+            exact=self.exact and other.exact,
+            record={**self.record, "second_film": other.record},
+        )

@@ -1,0 +1,44 @@
+"""A CT that the cascade made, with all that is known of how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from monai.data import MetaTensor
+
+from xct_components.geometry import VolumeGrid
+from xct_components.inferers.cascade import CascadeResult, with_affines
+from xct_components.inferers.cascade_film import CascadeFilm
+
+
+@dataclass(frozen=True)
+class GeneratedCt:
+    """A CT that the cascade made of a film.
+
+    Args:
+        volume: (1, D, H, W) HU, a ``MetaTensor`` whose affine (RAS mm) lies in the film's world; axes grow to posterior,
+            inferior and left (PIL).
+        std: (1, D, H, W) HU likewise, the standard deviation over the samples; None for fewer than two.
+        film_error: of each film ||DRR(volume) - film|| / ||film||.
+        film: what the volume was made of.
+        record: versions, weights, decisions, errors, seconds; JSON-ready.
+    """
+
+    volume: MetaTensor
+    std: MetaTensor | None
+    film_error: tuple[float, ...]
+    film: CascadeFilm
+    record: dict[str, Any]
+
+    @property
+    def field(self) -> VolumeGrid:
+        """Where the voxels lie."""
+        return VolumeGrid.from_affine(self.volume.shape[-3:], self.volume.affine)
+
+
+def generated_ct(result: CascadeResult, film: CascadeFilm, record: dict[str, Any]) -> GeneratedCt:
+    """The result of the inferer with its affine, on the processor."""
+    volume = with_affines(result.volume_hu.cpu(), [result.field])[0]
+    std = None if result.std_hu is None else with_affines(result.std_hu.cpu(), [result.field])[0]
+    return GeneratedCt(volume, std, tuple(result.film_error), film, record)

@@ -1,0 +1,76 @@
+"""Whether a run fits into memory, asked before it starts: measured bytes per voxel against what the machine has left."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from xct_components.inferers.stage import UNTILED_VOXELS
+
+#: The process with its libraries, and the earlier stages.
+PROCESS_BYTES = 700 << 20
+#: Peak bytes per voxel of the last stage's volume beyond that, measured with the released configurations: in one piece at 256³
+#: and in columns at 512 x 604 x 512, for the mean and for samples.
+BYTES_PER_VOXEL = {("mean", "whole"): 64, ("sample", "whole"): 92, ("mean", "columns"): 46, ("sample", "columns"): 76}
+#: The running mean and deviation of several samples.
+STATISTICS_BYTES_PER_VOXEL = 8
+
+_MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+
+
+def needed_bytes(shape: Sequence[int], mode: Literal["mean", "sample"], samples: int) -> int:
+    """What a run to a volume of this shape takes at its peak, from ``BYTES_PER_VOXEL``."""
+    voxels = shape[0] * shape[1] * shape[2]
+    drawn = "sample" if samples > 1 else mode
+    per_voxel = BYTES_PER_VOXEL[drawn, "whole" if voxels <= UNTILED_VOXELS else "columns"]
+    return PROCESS_BYTES + voxels * (per_voxel + (STATISTICS_BYTES_PER_VOXEL if samples > 1 else 0))
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Memory that this process may still take on the device, itself included; None where nothing says so."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    known = [one for one in (_free_bytes(), _group_bytes(), _process_limit_bytes()) if one is not None]
+    return min(known) + _resident_bytes() if known else None
+
+
+def _free_bytes() -> int | None:
+    try:
+        lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) << 10
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _group_bytes() -> int | None:
+    """What the container may still take; file caches are given back on demand."""
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        cached = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        return limit - int((_CGROUP / "memory.current").read_text()) + int(cached["inactive_file"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _process_limit_bytes() -> int | None:
+    """What ``ulimit -v`` leaves."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    return limit - _pages(0)
+
+
+def _resident_bytes() -> int:
+    return _pages(1)
+
+
+def _pages(field: int) -> int:
+    """Bytes of the address space (0) or in memory (1)."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[field]) * resource.getpagesize()
+    except (OSError, ValueError):
+        return 0
