@@ -15,6 +15,7 @@ DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/architecture.md",
+    "docs/bundles.md",
     "docs/conventions.md",
     "docs/data.md",
     "docs/phantom.md",
@@ -35,6 +36,7 @@ def test_the_python_example_of_the_readme_runs(monkeypatch, tmp_path):
     names = runpy.run_path(str(tmp_path / "example.py"))
     assert tuple(names["films"].shape) == (1, 2, 1, 256, 256)
     assert names["mu_per_mm"].grad.abs().sum() > 0
+    assert names["ct"].volume.shape == names["ct"].std.shape == (1, 64, 64, 64)
 
 
 def test_the_two_commands_are_on_the_first_screen():

@@ -153,9 +153,6 @@ SCRIPT = """
 import resource, signal, sys, warnings
 warnings.simplefilter("ignore")
 from xct_components.__main__ import main
-import xct_components.__main__ as command_line
-from xct_components.generate_command import generate
-command_line.COMMANDS["generate"] = generate
 import xct_components.bundle_io.parent_stages, xct_components.inferers.film_reading, xct_components.report
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 limit, size = sys.argv[1], int(sys.argv[2])

@@ -79,7 +79,7 @@ def component_faults(component: Mapping[str, Any]) -> Iterator[str]:
     """A target that is not there, and arguments that it does not take or lacks."""
     name = component["_target_"]
     module = _LOCATOR.get_component_module_name(name)
-    target = pydoc.locate(f"{module}.{name}" if isinstance(module, str) else name)
+    target: Any = pydoc.locate(f"{module}.{name}" if isinstance(module, str) else name)
     if target is None:
         yield f"no {name} to import"
         return
@@ -100,7 +100,7 @@ def parameters(target: Any, signature: inspect.Signature) -> set[str]:
     names = {p.name for p in signature.parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
     if any(p.kind == p.VAR_KEYWORD for p in signature.parameters.values()) and inspect.isclass(target):
         for base in target.__mro__[1:-1]:
-            names |= set(inspect.signature(base.__init__).parameters)
+            names |= set(inspect.signature(vars(base).get("__init__", object)).parameters)
     return names
 
 

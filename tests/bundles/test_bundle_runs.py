@@ -6,14 +6,16 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
 from monai.bundle import ConfigWorkflow, run, verify_net_in_out
 
+from tests.bundles.prepared_folder import prepared_folder
 from tests.bundles.tiny_bundles import STAGES, TINY_SIZE, copied_bundles
-from tests.inferers.tiny_stages import FIELD_MM, chest_hu
+from tests.inferers.tiny_stages import FIELD_MM
 from xct_components.data.file_hash import file_sha256
 from xct_components.geometry import VolumeGrid
 
@@ -31,20 +33,7 @@ def bundles(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """What ``xct prepare`` leaves behind: one patient to train on, one to validate with, at every tiny size."""
-    folder = tmp_path_factory.mktemp("prepared")
-    cases = {"first": "train", "second": "val"}
-    manifest = {"sides": {side: [name] for name, side in cases.items()}, "cases": []}
-    for name in cases:
-        outputs = {}
-        for size in TINY_SIZE.values():
-            grid = VolumeGrid.chest((size,) * 3, FIELD_MM / size)
-            ct_hu = chest_hu(grid, marker=name == "first")[0, 0].numpy().astype(np.int16)
-            nibabel.save(nibabel.Nifti1Image(ct_hu, grid.affine.numpy()), folder / f"{name}-{size}.nii.gz")
-            outputs[str(size)] = {"file": f"{name}-{size}.nii.gz", "grid": grid.to_json()}
-        manifest["cases"].append({"case": name, "outputs": outputs})
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
+    return prepared_folder(tmp_path_factory.mktemp("prepared"), TINY_SIZE.values())
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +59,7 @@ def infer(bundle: Path, output: Path, **settings) -> nibabel.Nifti1Image:
     return nibabel.load(output / "00000001_000_ct.nii.gz")
 
 
-def record(output: Path) -> dict:
+def record(output: Path) -> dict[str, Any]:
     return json.loads((output / "00000001_000_ct.json").read_text())
 
 

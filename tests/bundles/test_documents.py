@@ -6,6 +6,7 @@ import configparser
 import json
 import logging.config
 from pathlib import Path
+from typing import Any
 
 import pytest
 from monai.bundle import ConfigParser
@@ -27,11 +28,11 @@ def configs(stage: int) -> Path:
     return BUNDLES / f"stage{stage}" / "configs"
 
 
-def document(stage: int, name: str) -> dict:
+def document(stage: int, name: str) -> dict[str, Any]:
     return json.loads((configs(stage) / name).read_text(encoding="utf-8"))
 
 
-def million_parameters(network_def: dict) -> float:
+def million_parameters(network_def: dict[str, Any]) -> float:
     network = ConfigParser({"network_def": network_def}).get_parsed_content("network_def")
     return sum(parameter.numel() for parameter in network.parameters()) / 1e6
 

@@ -17,6 +17,8 @@ BUNDLES = Path(__file__).parent.parent.parent / "bundles"
 STAGES = (1, 2, 3)
 #: Voxels along each edge, by stage.
 TINY_SIZE = {1: 16, 2: 32, 3: 48}
+#: Side of a column where a stage trains on columns.
+TINY_COLUMN = 16
 #: Weights that start at zero are drawn this large, so that the network has something to say.
 LOUDNESS = 0.05
 
@@ -28,8 +30,12 @@ def copied_bundles(folder: Path) -> Path:
         shutil.copytree(BUNDLES / copy.name, copy, ignore=shutil.ignore_patterns("models", "eval", "cache"))
         for name in ("inference.json", "train.json"):
             document = copy / "configs" / name
-            tiny = {"network_def": tiny_network(stage)} | ({"volume_size": TINY_SIZE[stage]} if name == "train.json" else {})
-            document.write_text(json.dumps({**json.loads(document.read_text()), **tiny}))
+            config = {**json.loads(document.read_text()), "network_def": tiny_network(stage)}
+            if name == "train.json":
+                config["volume_size"] = TINY_SIZE[stage]
+                columns = config["train"]["prepare_batch"]
+                columns |= {"column_pixels": TINY_COLUMN} if columns.get("column_pixels") else {}
+            document.write_text(json.dumps(config))
         write_random_weights(copy, seed=stage)
     return folder
 
@@ -37,7 +43,7 @@ def copied_bundles(folder: Path) -> Path:
 def tiny_network(stage: int) -> dict[str, Any]:
     """A ``network_def``: two levels of 8 and 16 channels, 4 voxels at the coarsest."""
     shared = {"token_channels": 16, "embedding": 32, "patch": 2}
-    levels = [{"channels": 8}, {"channels": 16, "vit_blocks": 1}]
+    levels = [{"channels": 8}, {"channels": 16, "vit_blocks": 1, "window": [4, 4, 4]}]
     encoder = {"channels": [8, 16], "blocks": 1, "token_rows": 2, **shared}
     return {
         "_target_": "xct_components.networks.cascade_stage.CascadeStage",

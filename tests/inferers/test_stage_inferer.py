@@ -9,7 +9,8 @@ from torch import Tensor
 
 from tests.inferers.tiny_stages import chest_hu, tiny_stage
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
-from xct_components.inferers.stage import StageInferer, StageResult, grown, window_alignment
+from xct_components.inferers.stage import StageInferer, StageResult, window_alignment
+from xct_components.inferers.stage_work import grown
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.consistency import HardConsistency, NoConsistency
 from xct_components.physics.projector import project

@@ -26,7 +26,6 @@ from tests.networks.small_stages import (
 )
 from xct_components.geometry import Beam, VolumeGrid
 from xct_components.networks.cascade_stage import HIGHEST_HU, LOWEST_HU, CascadeStage
-from xct_components.networks.stage_conditions import StageConditions, position_in_field
 from xct_components.networks.xray_encoder import XrayEncoder
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.consistency import NoConsistency, relative_film_error
@@ -77,10 +76,12 @@ def at_64() -> tuple[VolumeGrid, list[Beam], Tensor]:
 
 
 def test_the_volume_of_a_film_explains_it() -> None:
-    """Whatever the network said: here it is random."""
+    """Whatever the network said: here it is random, from voxel to voxel, by some 50 HU; 200 HU of such noise leave 0.012."""
     grid, beams, film = at_64()
+    stage = small_stage(COARSEST).eval()
+    stage.residual_scale_hu.fill_(50.0)
     with torch.no_grad():
-        volume_hu = small_stage(COARSEST).eval()(film[:, 0])
+        volume_hu = stage(film[:, 0])
     assert float(relative_film_error(hu_to_mu_per_mm(volume_hu), film, grid, beams)) <= FILM_ERROR
 
 
@@ -200,26 +201,6 @@ def test_samples_of_a_batch_do_not_see_each_other(stage: CascadeStage, film: Ten
     torch.testing.assert_close(together[1:], fed(stage, films[1:]), rtol=0.0, atol=ROUNDING)
 
 
-def test_a_column_is_told_what_the_whole_is_told_there(stage: CascadeStage, film: Tensor) -> None:
-    conditions = conditions_of(stage, film, PA)
-    whole, column = stage.at_voxels(conditions), (slice(4, 12), slice(8, 16))
-    part = stage.at_voxels(conditions, column)
-    torch.testing.assert_close(part.inputs, whole.inputs[..., 4:12, 8:16], rtol=0.0, atol=ROUNDING)
-    torch.testing.assert_close(part.position, whole.position[..., 2:6, 4:8], rtol=0.0, atol=1e-6)
-    for level, step in enumerate((2, 4)):
-        expected = whole.lifted[level][..., 4 // step : 12 // step, 8 // step : 16 // step]
-        torch.testing.assert_close(part.lifted[level], expected, rtol=0.0, atol=ROUNDING)
-    assert torch.equal(part.tokens, whole.tokens)
-    assert torch.equal(part.embedding, whole.embedding)
-
-
-def test_positions_run_from_edge_to_edge() -> None:
-    position = position_in_field(GRID, GRID)
-    for axis in range(3):
-        line = position[axis].movedim(axis, 0)[:, 0, 0].tolist()
-        assert line == pytest.approx([2 * (i + 0.5) / SIDE - 1 for i in range(SIDE)])
-
-
 def test_residual_and_volume_undo_each_other(stage: CascadeStage, film: Tensor) -> None:
     prior_hu = stage.prior_hu(film, [GRID], [PA], hard())
     ct_hu = chest_hu()
@@ -228,27 +209,6 @@ def test_residual_and_volume_undo_each_other(stage: CascadeStage, film: Tensor) 
     torch.testing.assert_close(stage.residual(stage.volume_hu(residual, prior_hu), prior_hu), residual, rtol=0.0, atol=1e-5)
     metal = torch.full_like(ct_hu, 3000.0)
     assert float(stage.volume_hu(stage.residual(metal, prior_hu), prior_hu).amax()) == pytest.approx(HIGHEST_HU, abs=1e-3)
-
-
-def test_an_absent_film_leaves_no_trace_in_the_features(stage: CascadeStage, film: Tensor) -> None:
-    """Two patients' films, both absent: the encoder says the same of both. The prior still explains each its own."""
-    absent = torch.tensor([0.0])
-    one, other = (conditions_of(stage, f, PA, film_present=absent) for f in (film, film_of(chest_hu(heart=False), PA)))
-    assert all(torch.equal(a, b) for a, b in zip(one.features.maps, other.features.maps, strict=True))
-    assert torch.equal(one.features.tokens, other.features.tokens)
-    assert torch.equal(one.features.embedding, other.features.embedding)
-    assert one.lifted is not None
-    assert other.lifted is not None
-    assert torch.equal(one.lifted.log_mass, other.lifted.log_mass)
-    assert not torch.equal(one.prior_hu, other.prior_hu)
-
-    def features(conditions: StageConditions) -> list[Tensor]:
-        return stage.at_voxels(conditions).lifted
-
-    assert all(torch.equal(a, b) for a, b in zip(features(one), features(other), strict=True))
-    seen = conditions_of(stage, film, PA, film_present=torch.tensor([1.0]))
-    assert torch.equal(seen.features.tokens, conditions_of(stage, film, PA).features.tokens)
-    assert not torch.equal(seen.features.tokens, one.features.tokens)
 
 
 def test_an_encoder_with_fewer_levels_than_the_network_is_refused() -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.networks.small_stages import change, chest_hu, film_of, made_loud, small_stage
-from tests.networks.test_cascade_stage import PA
+from tests.networks.small_stages import beams_of, change, chest_hu, film_of, made_loud, small_stage
 from xct_components.networks.cascade_stage import CascadeStage
 from xct_components.training.released_weights import load_weights, release_state, write_weights
 
@@ -65,7 +64,7 @@ def test_a_stage_comes_back_from_its_file_and_answers_alike(stage: CascadeStage,
     assert loaded.atlas.is_measured
     assert float(loaded.residual_scale_hu) == float(stage.residual_scale_hu)
     assert all(tensor.dtype == torch.float32 for tensor in loaded.state_dict().values() if tensor.is_floating_point())
-    film = film_of(chest_hu(), PA)[:, 0]
+    film = film_of(chest_hu(), beams_of("PA"))[:, 0]
     torch.manual_seed(0)
     answer = stage(film)
     torch.manual_seed(0)

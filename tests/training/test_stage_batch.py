@@ -59,8 +59,10 @@ def test_every_epoch_draws_anew(stage: CascadeStage) -> None:
     assert len(set(times.flatten().tolist())) > 4
 
 
-def test_a_batch_holds_films_truth_and_a_prior_that_explains_them(stage: CascadeStage) -> None:
-    batch, target = PrepareStageBatch(stage)(drawn(phantoms(**PLAIN)), "cpu", False)
+def test_a_batch_holds_films_truth_and_a_prior_that_explains_them() -> None:
+    stage, cases = small_stage(), drawn(phantoms(**PLAIN))
+    stage.atlas.measure(case["ct_hu"].float() for case in cases)  # a prior can only be dense where its atlas is
+    batch, target = PrepareStageBatch(stage)(cases, "cpu", False)
     assert batch is target
     assert batch.film.shape == (2, 1, 1, SIDE, SIDE)
     assert torch.equal(batch.film, batch.line_integrals)
@@ -148,3 +150,9 @@ def test_columns_stand_on_the_networks_lattice_and_move_with_the_epochs(stage: C
 def test_fields_lie_where_the_phantoms_lie(stage: CascadeStage) -> None:
     batch = PrepareStageBatch(stage).batch(drawn(phantoms()))
     assert batch.fields == [VolumeGrid.chest((SIDE,) * 3, 20.0)] * 2
+
+
+@pytest.mark.parametrize("pixels", [6, 20])
+def test_columns_that_do_not_fit_are_refused(stage: CascadeStage, pixels: int) -> None:
+    with pytest.raises(ValueError, match=rf"column_pixels must be a multiple of 4 and fit .* got {pixels}; 0 trains on whole"):
+        PrepareStageBatch(stage, column_pixels=pixels)

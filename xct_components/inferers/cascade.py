@@ -13,8 +13,9 @@ from torch import Tensor
 
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.inferers.cascade_film import CascadeFilm
+from xct_components.inferers.film_errors import film_errors
 from xct_components.inferers.resampled_volume import on_field
-from xct_components.inferers.stage import USUAL_OVERLAP, Mode, OnStep, StageInferer, StageResult, film_errors
+from xct_components.inferers.stage import USUAL_OVERLAP, Mode, OnStep, StageInferer, StageResult
 from xct_components.inferers.stage_films import stage_films
 from xct_components.inferers.volume_statistics import VolumeStatistics
 from xct_components.networks.cascade_stage import CascadeStage

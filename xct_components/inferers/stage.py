@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from monai.inferers import Inferer
 from torch import Tensor
 
@@ -16,22 +14,19 @@ from xct_components.data.cases.random_draws import case_generator
 from xct_components.diffusion.sampler import dpm_solver_pp_2m, sampling_times
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.inferers.columns import ColumnWindow, column_windows
-from xct_components.inferers.stage_films import StageFilms, stage_films
+from xct_components.inferers.film_errors import film_errors
+from xct_components.inferers.stage_films import stage_films
+from xct_components.inferers.stage_work import StageWork, cropped, denoised, grown, padded_volume
 from xct_components.inferers.volume_statistics import VolumeStatistics
 from xct_components.networks.attention import SelfAttention3d
 from xct_components.networks.cascade_stage import CascadeStage, explained_hu
 from xct_components.networks.hybrid_vit_unet import HybridViTUNet
-from xct_components.networks.stage_conditions import StageConditions, VoxelConditions
-from xct_components.physics.attenuation import hu_to_mu_per_mm
-from xct_components.physics.consistency import Consistency, HardConsistency, fit_gain_offset
-from xct_components.physics.projector import project
+from xct_components.physics.consistency import Consistency, HardConsistency
 
 #: Volumes of at most so many voxels are denoised in one piece when the caller does not say.
 UNTILED_VOXELS = 256**3
 #: Side of a column, and overlap of neighbours, when larger volumes are cut and the caller does not say; in voxels.
 USUAL_COLUMN, USUAL_OVERLAP = 128, 48
-#: What columns need at every step is kept from the first on if the volume has at most so many voxels.
-KEPT_VOXELS = 256**3
 
 Mode = Literal["mean", "sample"]
 #: Called with (network evaluations done, evaluations in all).
@@ -49,20 +44,6 @@ class StageResult(NamedTuple):
     std_hu: Tensor | None
     prior_hu: Tensor
     film_error: Tensor
-
-
-@dataclass
-class StageWork:
-    """All that the chains of one call share. ``fields``: the volumes; ``size``: (D, H, W) with the network's padding."""
-
-    network: CascadeStage
-    films: StageFilms
-    fields: list[VolumeGrid]
-    size: tuple[int, int, int]
-    prior_hu: Tensor
-    conditions: StageConditions
-    windows: list[ColumnWindow] | None
-    kept: dict[int, VoxelConditions]
 
 
 class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
@@ -152,7 +133,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         for number in range(self._chains):
             drawn.add(self.sample(work, chain + number, step))
         volume_hu = drawn.mean if mean_hu is None else mean_hu
-        prior_hu = _cropped(work.prior_hu, work.fields[0].shape)
+        prior_hu = cropped(work.prior_hu, work.fields[0].shape)
         return StageResult(volume_hu, drawn.std, prior_hu, film_errors(volume_hu, work.films, work.fields)[0])
 
     def prepared(
@@ -174,7 +155,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         coarse = None if coarse_hu is None else coarse_hu.to(device, torch.float32)
         believed = [self.consistency] * count
         prior_hu = network.prior_hu(films.measured, whole, films.measured_beams, believed, coarse)
-        prior_hu = _padded(prior_hu, padded[0].shape)
+        prior_hu = padded_volume(prior_hu, padded[0].shape)
         conditions = network.condition(films.seen, padded, films.seen_beams, prior_hu)
         windows = self._windows(padded[0].shape, network.network)
         return StageWork(network, films, whole, padded[0].shape, prior_hu, conditions, windows, {})
@@ -182,21 +163,21 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
     def mean(self, work: StageWork, chain: int, on_step: Callable[[], None] | None = None) -> Tensor:
         """The posterior's mean (B, 1, D, H, W) in HU: what the network makes of noise alone, consistent with the films."""
         noise = self._noise(work, chain)
-        residual = _denoised(work, noise, torch.ones(len(noise), device=noise.device))
+        residual = denoised(work, noise, torch.ones(len(noise), device=noise.device))
         del noise  # a full-size volume is 640 MB, and consistency needs seven of them
         volume_hu = work.network.volume_hu(residual, work.prior_hu)
         del residual
         self._explain(work, volume_hu)
         if on_step is not None:
             on_step()
-        return _cropped(volume_hu, work.fields[0].shape)
+        return cropped(volume_hu, work.fields[0].shape)
 
     def sample(self, work: StageWork, chain: int, on_step: Callable[[], None] | None = None) -> Tensor:
         """One volume (B, 1, D, H, W) in HU of the posterior, consistent with the films at every step."""
         network = work.network
 
         def denoise(noisy: Tensor, time: Tensor) -> Tensor:
-            volume_hu = network.volume_hu(_denoised(work, noisy, time), work.prior_hu)
+            volume_hu = network.volume_hu(denoised(work, noisy, time), work.prior_hu)
             self._explain(work, volume_hu)
             if on_step is not None:
                 on_step()
@@ -204,14 +185,14 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
 
         times = sampling_times(self.steps, residual_std=self.residual_std)
         residual = dpm_solver_pp_2m(denoise, self._noise(work, chain), times, residual_std=self.residual_std)
-        return _cropped(network.volume_hu(residual, work.prior_hu), work.fields[0].shape)
+        return cropped(network.volume_hu(residual, work.prior_hu), work.fields[0].shape)
 
     def _noise(self, work: StageWork, chain: int) -> Tensor:
         return noise_field(work.size, self.seed, chain).to(work.prior_hu).expand_as(work.prior_hu)
 
     def _explain(self, work: StageWork, volume_hu: Tensor) -> None:
         """Make the volume consistent with the films, in place; the network's padding is left as it is."""
-        inside, films = _cropped(volume_hu, work.fields[0].shape), work.films
+        inside, films = cropped(volume_hu, work.fields[0].shape), work.films
         believed = [self.consistency] * len(volume_hu)
         inside.copy_(explained_hu(inside, films.measured, work.fields, films.measured_beams, believed))
 
@@ -234,65 +215,6 @@ def window_alignment(network: HybridViTUNet) -> int:
         windows = (part.window for part in blocks.modules() if isinstance(part, SelfAttention3d) and part.window)
         spans += [side * network.patch * 2**level for window in windows for side in window[1:]]
     return math.lcm(*spans)
-
-
-def grown(field: VolumeGrid, multiple: int) -> VolumeGrid:
-    """The grid with voxels added at the end of each axis until it holds multiples of ``multiple``."""
-    shape = [-(-n // multiple) * multiple for n in field.shape]
-    return field if tuple(shape) == field.shape else VolumeGrid.from_affine(shape, field.affine)
-
-
-def film_errors(volume_hu: Tensor, films: StageFilms, fields: Sequence[VolumeGrid]) -> tuple[Tensor, Tensor]:
-    """(B, V) ||DRR(volume) - film|| / ||film|| on the measured pixels at the stage's resolution.
-
-    First for the film as it is, then for the film with the gain and offset that fit the DRR best: what is left for a film whose
-    scale was only estimated.
-    """
-    plain, fitted = [], []
-    samples = zip(volume_hu.split(1), films.measured.split(1), fields, films.measured_beams, strict=True)
-    for one_hu, film, field, beams in samples:
-        drr = project(hu_to_mu_per_mm(one_hu), field, beams)
-        gain, offset = fit_gain_offset(film, drr)
-        plain.append(_relative(drr, film))
-        fitted.append(_relative(drr, gain * film + offset))
-    return torch.cat(plain), torch.cat(fitted)
-
-
-def _relative(drr: Tensor, film: Tensor) -> Tensor:
-    return (drr - film).flatten(2).norm(dim=2) / film.flatten(2).norm(dim=2).clamp_min(1e-12)
-
-
-def _denoised(work: StageWork, noisy: Tensor, time: Tensor) -> Tensor:
-    """The network's clean residual of the whole volume, column by column if there are any."""
-    if work.windows is None:
-        return work.network.denoise(noisy, time, _voxel_conditions(work, 0, None))
-    clean = torch.zeros_like(noisy)
-    for number, window in enumerate(work.windows):
-        voxels = _voxel_conditions(work, number, (window.rows, window.cols))
-        part = work.network.denoise(noisy[..., window.rows, window.cols].contiguous(), time, voxels)
-        clean[..., window.rows, window.cols].add_(part.mul_(window.weight.to(part)))
-    return clean
-
-
-def _voxel_conditions(work: StageWork, number: int, column: tuple[slice, slice] | None) -> VoxelConditions:
-    if number in work.kept:
-        return work.kept[number]
-    voxels = work.network.at_voxels(work.conditions, column)
-    if work.size[0] * work.size[1] * work.size[2] <= KEPT_VOXELS:
-        work.kept[number] = voxels
-    return voxels
-
-
-def _cropped(volume: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    d, h, w = shape
-    return volume[..., :d, :h, :w]
-
-
-def _padded(volume: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    missing = [wanted - n for wanted, n in zip(shape, volume.shape[-3:], strict=True)]
-    if not any(missing):
-        return volume
-    return F.pad(volume, (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
 
 
 def _require_inputs(film: Any, network: CascadeStage, coarse_hu: Tensor | None) -> None:

@@ -110,7 +110,7 @@ class HybridViTUNet(nn.Module):
         embedding: Tensor,
         tokens: Tensor,
     ) -> Tensor:
-        """Predict the clean residual.
+        """Predict the clean residual: (B, 1, D, H, W).
 
         Args:
             noisy: (B, 1, D, H, W); every axis a multiple of ``coarsest``.
@@ -121,25 +121,17 @@ class HybridViTUNet(nn.Module):
             embedding: (B, E) film and previous stage.
             tokens: (B, N, token_channels) of the films.
 
-        Returns:
-            (B, 1, D, H, W).
-
         Raises:
             ValueError: if an axis is no multiple of ``coarsest``.
         """
-        if any(size % self.coarsest for size in noisy.shape[2:]):
-            raise ValueError(
-                f"noisy must have axes that are multiples of {self.coarsest} voxels, got {tuple(noisy.shape[2:])}; "
-                "take a field or a column of such a size"
-            )
+        _require_multiples(noisy, self.coarsest)
         e = embedding + self.time(time)
         x = torch.cat([patches_to_channels(torch.cat([noisy, inputs], dim=1), self.patch), position], dim=1)
         x = self.stem(x).contiguous(memory_format=torch.channels_last_3d)
         skips: list[Tensor] = []
         for level, features in enumerate(lifted):
             x = self._told(x + features, level, e)
-            x = self._run(self.down_convs[level], x, e)
-            x = self._run(self.vits[level], x, e, tokens)
+            x = self._run(self.vits[level], self._run(self.down_convs[level], x, e), e, tokens)
             skips.append(x)
             x = self.downs[level](x) if level < len(self.downs) else x
         for level in reversed(range(len(self.ups))):
@@ -156,3 +148,11 @@ class HybridViTUNet(nn.Module):
             keep = not (self.gradient_checkpointing and self.training and torch.is_grad_enabled())
             x = block(x, *conditions) if keep else checkpoint(block, x, *conditions, use_reentrant=False)
         return x
+
+
+def _require_multiples(noisy: Tensor, coarsest: int) -> None:
+    if any(size % coarsest for size in noisy.shape[2:]):
+        raise ValueError(
+            f"noisy must have axes that are multiples of {coarsest} voxels, got {tuple(noisy.shape[2:])}; "
+            "take a field or a column of such a size"
+        )

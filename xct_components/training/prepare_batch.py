@@ -36,6 +36,9 @@ class PrepareStageBatch:
         coarse_noise: largest level of noise on the coarse volume, 0 to 1 (1: 100 HU).
         column_pixels: rows and columns of the full-depth column that a batch is trained on, a multiple of the network's
             coarsest voxels; 0 trains on whole volumes.
+
+    Raises:
+        ValueError: if columns do not fit the network or the film.
     """
 
     def __init__(
@@ -53,6 +56,11 @@ class PrepareStageBatch:
         self.stage, self.parents, self.views = stage, list(parents), tuple(views)
         self.pure_noise_share, self.film_dropout = pure_noise_share, film_dropout
         self.real_coarse_share, self.coarse_noise, self.column_pixels = real_coarse_share, coarse_noise, column_pixels
+        if column_pixels and (column_pixels % stage.network.coarsest or column_pixels > min(stage.film_shape)):
+            raise ValueError(
+                f"column_pixels must be a multiple of {stage.network.coarsest} and fit the film of {stage.film_shape} pixels, "
+                f"got {column_pixels}; 0 trains on whole volumes"
+            )
         for parent in self.parents:
             parent.eval().requires_grad_(False)
 

@@ -15,7 +15,8 @@ from xct_components.physics.ray_space import to_ray_space
 from xct_components.physics.tissue_groups import tissue_mu_per_mm
 from xct_components.training.stage_batch import StageBatch
 
-#: Film pixels around a column that its voxels may cast a shadow on: 5 % magnification over half a field, and two for the box.
+#: Film pixels around a column in which its shadow is compared, too. Magnification throws the shadow of a column's borders up to
+#: 7 pixels out on a film of 256; what falls beyond these two, about 1 %, is left out for truth and prediction alike.
 SHADOW_MARGIN = 2
 
 

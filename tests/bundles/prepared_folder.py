@@ -1,0 +1,29 @@
+"""What ``xct prepare`` leaves behind, made without it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from tests.inferers.tiny_stages import FIELD_MM, chest_hu
+from xct_components.geometry import VolumeGrid
+
+
+def prepared_folder(folder: Path, sizes: Iterable[int]) -> Path:
+    """One patient to train on and one to validate with, at every size."""
+    folder.mkdir(exist_ok=True)
+    sides, cases = {"train": ["first"], "val": ["second"]}, []
+    for name in ("first", "second"):
+        outputs = {}
+        for size in sizes:
+            grid = VolumeGrid.chest((size,) * 3, FIELD_MM / size)
+            ct_hu = chest_hu(grid, marker=name == "first")[0, 0].numpy().astype(np.int16)
+            nibabel.save(nibabel.Nifti1Image(ct_hu, grid.affine.numpy()), folder / f"{name}-{size}.nii.gz")
+            outputs[str(size)] = {"file": f"{name}-{size}.nii.gz", "grid": grid.to_json()}
+        cases.append({"case": name, "outputs": outputs})
+    (folder / "manifest.json").write_text(json.dumps({"sides": sides, "cases": cases}))
+    return folder
