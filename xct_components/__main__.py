@@ -1,4 +1,4 @@
-"""The command line: ``xct generate``, ``xct simulate``, ``xct film``, ``xct prepare`` and ``xct demo``, or ``python -m xct_components``.
+"""The command line: ``xct generate``, ``film``, ``prepare``, ``simulate`` and ``demo``, or ``python -m xct_components``.
 
 Every failure is one line on stderr and an exit code of ``ExitCode``; XCT_TRACEBACK=1 adds the traceback.
 """

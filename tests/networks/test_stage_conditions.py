@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.networks.small_stages import GRID, SIDE, beams_of, chest_hu, conditions_of, film_of, small_stage
+from tests.networks.small_stages import GRID, SIDE, beams_of, chest_hu, conditions_of, film_of, hard, small_stage
 from xct_components.networks.cascade_stage import CascadeStage
-from xct_components.networks.stage_conditions import StageConditions, position_in_field
+from xct_components.networks.stage_conditions import StageConditions, VoxelConditions, position_in_field
 
 #: float32 sums in another order.
 ROUNDING = 1e-3
@@ -64,3 +64,16 @@ def test_an_absent_film_leaves_no_trace_in_the_features(stage: CascadeStage, fil
     seen = conditions_of(stage, film, PA, film_present=torch.tensor([1.0]))
     assert torch.equal(seen.features.tokens, conditions_of(stage, film, PA).features.tokens)
     assert not torch.equal(seen.features.tokens, one.features.tokens)
+
+
+def test_an_absent_film_is_known_through_the_prior_alone(stage: CascadeStage, film: Tensor) -> None:
+    """Two films above one prior, both absent: the denoiser is given the very same."""
+    other = film_of(chest_hu(heart=False), PA)
+    prior_hu = stage.prior_hu(film, [GRID], [PA], hard())
+
+    def given(seen: Tensor, present: float) -> VoxelConditions:
+        return stage.at_voxels(stage.condition(seen, [GRID], [PA], prior_hu, film_present=torch.tensor([present])))
+
+    assert torch.equal(given(film, 0.0).inputs, given(other, 0.0).inputs)
+    assert not torch.equal(given(film, 1.0).inputs, given(other, 1.0).inputs)
+    assert torch.equal(given(film, 1.0).inputs, stage.at_voxels(stage.condition(film, [GRID], [PA], prior_hu)).inputs)

@@ -162,7 +162,7 @@ class CascadeStage(nn.Module):
             beams: V exposures per sample.
             prior_hu: from ``prior_hu``.
             coarse_noise: (B,) how much noise the previous stage's volume was given, 0 to 1; None for none.
-            film_present: (B,) see ``XrayEncoder``.
+            film_present: (B,) 1 where the network sees the film, 0 where only the prior still holds it; None for all.
         """
         views = [list(sample) for sample in beams]
         with self._autocast(film):
@@ -173,6 +173,10 @@ class CascadeStage(nn.Module):
         atlas = self.atlas.tissue.float()
         lifted = None if self.lifting is None else self.lifting(features.maps[0], atlas, fields, views)
         lifted_hu = None if lifted is None else self._lifted_hu(lifted, film, fields, views)
+        if film_present is not None:
+            keep = film_present.to(film)[:, None, None, None, None]
+            film = film * keep
+            lifted_hu = None if lifted_hu is None else torch.lerp(prior_hu, lifted_hu, keep)
         return StageConditions(film, list(fields), views, features, lifted, prior_hu, lifted_hu, embedding)
 
     def at_voxels(self, conditions: StageConditions, column: Column | None = None) -> VoxelConditions:
