@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -47,7 +48,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "film.nii.gz"
 
 
-def run(film: Path, output: Path, bundles: Path, **options: object) -> list[str]:
+def run(film: Path, output: Path, bundles: Path, **options: Any) -> list[str]:
     """What the command writes; the made-up chests need --accept."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -115,7 +116,7 @@ def test_a_refused_film_weights_and_settings_leave_no_file(film, bundles, tmp_pa
     turned, output = tmp_path / "turned.png", tmp_path / "out"
     Image.fromarray(np.rot90(np.asarray(Image.open(REAL_FILM)), 2).copy()).save(turned)
     (tmp_path / "empty.png").touch()
-    tries = {
+    tries: dict[ExitCode, list[dict[str, Any]]] = {
         ExitCode.REFUSED: [{"film": turned, "accept": False}, {"lateral": str(REAL_FILM)}],
         ExitCode.UNREADABLE: [{"film": tmp_path / "empty.png"}, {"film": tmp_path / "none.png"}],
         ExitCode.WEIGHTS: [{"stages": 3}, {"bundles": str(tmp_path)}],

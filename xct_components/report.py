@@ -60,18 +60,22 @@ def write_json(path: Path, ct: GeneratedCt) -> None:
 
 
 def _draw_films(places: list[Axes], ct: GeneratedCt) -> None:
+    from xct_components.geometry import ConeBeam
     from xct_components.inferers.stage_films import stage_films
     from xct_components.physics.attenuation import hu_to_mu_per_mm
     from xct_components.physics.consistency import fit_gain_offset
     from xct_components.physics.projector import project
 
-    films = stage_films(ct.film.line_integrals, [ct.film.beams], [ct.field], [ct.field])
-    drr = project(hu_to_mu_per_mm(ct.volume[None].as_subclass(Tensor)), ct.field, films.seen_beams[0][:1])
-    film, fitted = films.seen[:, :1], ""
+    pixels, field = ct.film.line_integrals, ct.field
+    films = stage_films(pixels, [ct.film.beams], [field], [field], body_share=ct.film.body_share)
+    film, beam, fitted = films.measured[:, :1], films.measured_beams[0][0], ""
+    drr = project(hu_to_mu_per_mm(ct.volume[None].as_subclass(Tensor)), field, [beam])
     if not ct.film.exact:
         gain, offset = fit_gain_offset(film, drr)
         film, fitted = gain * film + offset, f"film x {float(gain):.2f} {float(offset):+.2f}"
-    letters, pixels_mm = "RL", (ct.field.spacing_mm[1], ct.field.spacing_mm[2])
+    magnification = beam.magnification_at(field.center_mm) if isinstance(beam, ConeBeam) else 1.0
+    height_mm, width_mm = beam.detector.pitch_mm
+    letters, pixels_mm = "RL", (height_mm / magnification, width_mm / magnification)
     _show(places[0], film[0, 0, 0], FILM_WINDOW, pixels_mm, fitted or "film", letters)
     _show(places[1], drr[0, 0, 0], FILM_WINDOW, pixels_mm, "film of the CT (DRR)", letters)
     error = ", ".join(f"{error:.1%}" for error in ct.film_error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,10 +56,11 @@ def test_the_cascade_is_one_stage_after_the_other():
 
 
 def test_chains_run_through_all_stages_and_their_statistics_are_those_of_their_volumes():
-    settings = {"mode": "sample", "steps": 2}
+    settings: dict[str, Any] = {"mode": "sample", "steps": 2}
     result = CascadeInferer([FIRST], samples=2, **settings).run(FILM, SECOND)
     first = CascadeInferer([FIRST], **settings).run(FILM, SECOND).volume_hu
     second = 2.0 * result.volume_hu - first
+    assert result.std_hu is not None
     np.testing.assert_allclose(result.std_hu, np.std([first.numpy(), second.numpy()], axis=0, ddof=1), atol=ROUNDING_HU)
     assert float(result.std_hu.mean()) > 1.0
 
@@ -103,14 +105,14 @@ def test_a_volume_on_another_field_keeps_its_place():
     assert torch.equal(on_field(height_mm[None, None], grid, VolumeGrid.chest((32, 32, 32), 2.5))[0, 0], height_mm)
 
 
-def simulated(folder: Path, name: str = "film.nii.gz", **how: object) -> Path:
+def simulated(folder: Path, name: str = "film.nii.gz", **how: Any) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         simulate(str(CT), output=str(folder / name), rows=128, cols=128, overwrite=True, **how)
     return folder / name
 
 
-def read(path: Path, **how: object) -> CascadeFilm:
+def read(path: Path, **how: Any) -> CascadeFilm:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return read_cascade_film(path, **how)

@@ -70,8 +70,8 @@ def test_beyond_its_edge_a_film_goes_on_as_it_ends_but_only_what_was_measured_co
     film = torch.rand(1, 1, 1, 16, 32)
     films = stage_films(film, [[upper]], [FIELD], [FIELD])
     torch.testing.assert_close(films.seen[..., 8:, :], films.seen[..., 8:9, :].expand(1, 1, 1, 8, 16), atol=ROUNDING, rtol=0.0)
-    assert films.measured_beams[0][0].detector.rows == 16
-    assert torch.allclose(films.measured[..., 0], film.unflatten(-1, (16, 2)).mean(-1)[..., 0], atol=ROUNDING)
+    assert films.measured_beams[0][0].detector.rows == 8
+    torch.testing.assert_close(films.measured[0], torch.nn.functional.avg_pool2d(film[0], 2), atol=ROUNDING, rtol=0.0)
 
 
 def test_of_a_film_larger_than_the_field_only_the_field_is_measured():
@@ -115,3 +115,15 @@ def _shift(along_x_mm: float) -> torch.Tensor:
     shift = torch.zeros(4, 4, dtype=torch.float64)
     shift[0, 3] = along_x_mm
     return shift
+
+
+def test_where_the_body_goes_on_beside_the_field_rays_that_leave_it_within_the_body_are_not_measured():
+    beam = chest_beam_covering(FIELD, "PA", 160, 160)
+    films = stage_films(torch.rand(1, 1, 1, 160, 160), [[beam]], [FIELD], [FIELD], body_share=1.0)
+    measured = films.measured_beams[0][0]
+    source = torch.tensor(beam.source_mm, dtype=torch.float64)
+    anterior_mm = FIELD.center_mm[1] + FIELD.extent_mm[0] / 2
+    for pixel, inside in ((-0.5, True), (-0.5 - 2.0 * measured.detector.rows / 160, False)):
+        ray = measured.pixel_centers_mm(torch.tensor([pixel, pixel])) - source
+        exit_mm = source + ray * ((anterior_mm - source[1]) / ray[1])
+        assert (float(exit_mm[2]) <= FIELD.center_mm[2] + FIELD.extent_mm[1] / 2 + 1e-6) == inside

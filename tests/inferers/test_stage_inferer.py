@@ -76,8 +76,10 @@ def test_mean_and_deviation_are_those_of_the_samples():
     drawn = [StageInferer(mode="sample", steps=2)(FILM, STAGE, beams=[[BEAM]], chain=k).volume_hu.numpy() for k in range(3)]
     result = run(mode="sample", steps=2, samples=3)
     np.testing.assert_allclose(result.volume_hu, np.mean(drawn, axis=0), atol=ROUNDING_HU)
+    assert result.std_hu is not None
     np.testing.assert_allclose(result.std_hu, np.std(drawn, axis=0, ddof=1), atol=ROUNDING_HU)
     mean = run(mode="mean", steps=2, samples=3)
+    assert mean.std_hu is not None
     assert torch.equal(mean.std_hu, result.std_hu)
     assert torch.equal(mean.volume_hu, run(mode="mean").volume_hu)
     assert run(mode="sample", steps=2).std_hu is None

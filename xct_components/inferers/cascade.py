@@ -152,8 +152,9 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         for chain in range(self.samples if self.mode == "sample" or self.samples > 1 else 0):
             drawn.add(work.once("sample", chain, coarse_hu))
         volume_hu = drawn.mean if mean is None else mean
-        films = stage_films(film.line_integrals.to(volume_hu), [film.beams], fields[-1:], fields[-1:])
-        error, fitted = (one[0].tolist() for one in film_errors(volume_hu, films, fields[-1:]))
+        pixels, last = film.line_integrals.to(volume_hu), fields[-1:]
+        films = stage_films(pixels, [film.beams], last, last, body_share=film.body_share)
+        error, fitted = (one[0].tolist() for one in film_errors(volume_hu, films, last))
         return CascadeResult(volume_hu, drawn.std, fields[-1], error, work.seconds, fitted)
 
     @property
@@ -164,7 +165,8 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
     def stage_inferer(self, film: CascadeFilm, mode: Mode, *, last: bool) -> StageInferer:
         """One chain of one stage."""
         believed = film.believed if self.consistency is None else self.consistency
-        return StageInferer(mode=mode, consistency=believed, column=self.column if last else None, **self._settings)
+        column, share = self.column if last else None, film.body_share
+        return StageInferer(mode=mode, consistency=believed, column=column, body_share=share, **self._settings)
 
     @property
     def _count(self) -> int:

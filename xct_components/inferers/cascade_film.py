@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xct_components.geometry import Beam, VolumeGrid
 from xct_components.geometry.vectors import Vector3
-from xct_components.inferers.stage_films import resampled_film
+from xct_components.inferers.stage_films import BODY_SHARE, resampled_film
 from xct_components.networks.cascade_stage import CascadeStage
 from xct_components.physics.consistency import Consistency, HardConsistency, SoftConsistency
 
@@ -49,6 +49,11 @@ class CascadeFilm:
         Views are corrected in turn, each undoing a little of the other: two of them take a sweep more.
         """
         return HardConsistency(sweeps=2 if len(self.beams) == 1 else 3) if self.exact else SoftConsistency()
+
+    @property
+    def body_share(self) -> float:
+        """See ``stage_films``: on a film from a file the body goes on beside the field."""
+        return BODY_SHARE if "file" in self.record else 0.0
 
     def field_of(self, stage: CascadeStage) -> VolumeGrid:
         """Where a stage's volume lies for this patient."""

@@ -15,7 +15,7 @@ from xct_components.inferers.stage import UNTILED_VOXELS
 PROCESS_BYTES = 700 << 20
 #: Peak bytes per voxel of the last stage's volume beyond that, measured with the released configurations: in one piece at 256³
 #: and in columns at 512 x 604 x 512, for the mean and for samples.
-BYTES_PER_VOXEL = {("mean", "whole"): 64, ("sample", "whole"): 92, ("mean", "columns"): 46, ("sample", "columns"): 76}
+BYTES_PER_VOXEL = {("mean", "whole"): 64, ("sample", "whole"): 92, ("mean", "columns"): 44, ("sample", "columns"): 56}
 #: The running mean and deviation of several samples.
 STATISTICS_BYTES_PER_VOXEL = 8
 

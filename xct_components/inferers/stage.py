@@ -59,6 +59,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
             ``coarsest``; None: one piece up to 256³ voxels, else columns of 128.
         overlap: of neighbouring columns, in voxels.
         residual_std: width of the posterior around its mean in units of the residual; see ``sampling_times``.
+        body_share: which rays count as measured; see ``stage_films``.
 
     Raises:
         ValueError: for steps or samples below 1, or another mode.
@@ -75,6 +76,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         column: int | None = None,
         overlap: int = USUAL_OVERLAP,
         residual_std: float = 1.0,
+        body_share: float = 0.0,
     ) -> None:
         if steps < 1 or samples < 1:
             raise ValueError(f"steps and samples must be at least 1, got {steps} and {samples}; 4 steps give a sample")
@@ -82,7 +84,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
             raise ValueError(f'mode must be "mean" or "sample", got {mode!r}')
         self.steps, self.samples, self.mode, self.seed = steps, samples, mode, seed
         self.consistency: Consistency = HardConsistency() if consistency is None else consistency
-        self.column, self.overlap, self.residual_std = column, overlap, residual_std
+        self.column, self.overlap, self.residual_std, self.body_share = column, overlap, residual_std, body_share
 
     @property
     def evaluations(self) -> int:
@@ -151,7 +153,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         whole = list(fields) if fields is not None else [network.field] * count
         views = beams if beams is not None else [[chest_beam_covering(one, "PA", *film.shape[-2:])] for one in whole]
         padded = [grown(one, network.network.coarsest) for one in whole]
-        films = stage_films(film.to(device, torch.float32), views, whole, padded)
+        films = stage_films(film.to(device, torch.float32), views, whole, padded, body_share=self.body_share)
         coarse = None if coarse_hu is None else coarse_hu.to(device, torch.float32)
         believed = [self.consistency] * count
         prior_hu = network.prior_hu(films.measured, whole, films.measured_beams, believed, coarse)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,12 +11,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xct_components.geometry import Beam, ConeBeam, Detector, VolumeGrid
-from xct_components.geometry.vectors import Vector3, as_tensor, as_vector3
+from xct_components.geometry.vectors import Vector3, as_tensor, as_vector3, shifted
 
 #: Films whose edges agree to this share of a pixel are the same film.
 SAME_FILM = 1e-3
 #: A film whose rows or columns are turned away from the voxels further than this (cosine) is read as it lies.
 ALIGNED_COSINE = 1.0 - 1e-3
+
+#: The body fills about so much of the field's depth of 320 mm: a chest is up to 220 mm thick.
+BODY_SHARE = 0.7
 
 Views = Sequence[Sequence[Beam]]
 
@@ -38,7 +42,12 @@ class StageFilms:
 
 
 def stage_films(
-    film: Float[Tensor, "b v 1 rows cols"], beams: Views, fields: Sequence[VolumeGrid], padded: Sequence[VolumeGrid]
+    film: Float[Tensor, "b v 1 rows cols"],
+    beams: Views,
+    fields: Sequence[VolumeGrid],
+    padded: Sequence[VolumeGrid],
+    *,
+    body_share: float = 0.0,
 ) -> StageFilms:
     """Bring films of any size and place to a stage.
 
@@ -47,6 +56,8 @@ def stage_films(
         beams: V exposures per sample, with the film's rows and columns.
         fields: the stage's volumes, one per sample.
         padded: the same, extended to what the network can take.
+        body_share: share of the field's depth within which a ray must not leave the field sideways to be measured. 0 where
+            there is nothing beside the field; ``BODY_SHARE`` where a body goes on there, and would add to such rays.
 
     Raises:
         ValueError: if the film's shape is not that of its beams, or a film shows nothing of the field.
@@ -54,8 +65,8 @@ def stage_films(
     _require_film(film, beams, fields)
     rows, cols = padded[0].shape[1:]
     seen_beams = [[beam_over(beam, field, rows, cols) for beam in views] for views, field in zip(beams, padded, strict=True)]
-    measured_beams = [[_within(beam, field) for beam in views] for views, field in zip(beams, fields, strict=True)]
-    counts = [[_measured_shape(beam, fields[0].shape) for beam in views] for views in measured_beams]
+    measured_beams = [[_within(beam, field, body_share) for beam in views] for views, field in zip(beams, fields, strict=True)]
+    counts = [[_measured_shape(beam, field) for beam in views] for views, field in zip(measured_beams, fields, strict=True)]
     least = tuple(min(shape[axis] for views in counts for shape in views) for axis in (0, 1))
     measured_beams = [[beam.resampled(*least) for beam in views] for views in measured_beams]
     return StageFilms(_read_out(film, beams, seen_beams), seen_beams, _read_out(film, beams, measured_beams), measured_beams)
@@ -105,18 +116,22 @@ def _weights(beam: Beam, target: Beam, direction: Vector3, axis: int) -> Tensor:
     return (high - low).clamp_min(0.0) / (2.0 * half)
 
 
-def _within(beam: Beam, field: VolumeGrid) -> Beam:
-    """The exposure cut to whole pixels that lie within the field's shadow."""
-    if None in (_extent_mm(field, beam.row_direction), _extent_mm(field, beam.col_direction)):
+def _within(beam: Beam, field: VolumeGrid, body_share: float) -> Beam:
+    """The exposure cut to whole pixels whose rays stay within the field as long as they are in the body."""
+    height_mm, width_mm, depth_mm = (
+        _extent_mm(field, direction) for direction in (beam.row_direction, beam.col_direction, beam.normal)
+    )
+    if height_mm is None or width_mm is None:
         return beam
-    shadow = beam_over(beam, field, 1, 1)
+    half_mm = 0.0 if depth_mm is None else body_share * depth_mm / 2.0
+    points = [shifted(field.center_mm, (sign * half_mm, beam.normal)) for sign in (-1.0, 1.0)]
     windows = []
-    for axis, direction in enumerate((beam.row_direction, beam.col_direction)):
+    for axis, (direction, extent_mm) in enumerate(((beam.row_direction, height_mm), (beam.col_direction, width_mm))):
         count, pitch_mm = (beam.detector.rows, beam.detector.cols)[axis], beam.detector.pitch_mm[axis]
-        shift = (as_tensor(shadow.detector_center_mm) - as_tensor(beam.detector_center_mm)) @ as_tensor(direction)
-        middle, half = float(shift) / pitch_mm + (count - 1) / 2, shadow.detector.pitch_mm[axis] / pitch_mm / 2
-        first = max(0, int(-(-(middle - half + 0.5 - SAME_FILM) // 1)))
-        last = min(count, int((middle + half + 0.5 + SAME_FILM) // 1))
+        edges = [_shadow_edges(beam, point, direction, extent_mm) for point in points]
+        low, high = (max(one[0] for one in edges), min(one[1] for one in edges))
+        first = max(0, math.ceil(low / pitch_mm + count / 2 - SAME_FILM))
+        last = min(count, math.floor(high / pitch_mm + count / 2 + SAME_FILM))
         if last <= first:
             raise ValueError(
                 f"beams must show the field, got a film of {beam.detector.rows} x {beam.detector.cols} pixels beside it; "
@@ -127,10 +142,21 @@ def _within(beam: Beam, field: VolumeGrid) -> Beam:
     return beam if windows == whole else beam.crop(*windows)
 
 
-def _measured_shape(beam: Beam, shape: tuple[int, int, int]) -> tuple[int, int]:
+def _shadow_edges(beam: Beam, point_mm: Vector3, direction: Vector3, extent_mm: float) -> tuple[float, float]:
+    """Where the shadow of a length around a point begins and ends on a film axis, in mm from the film's middle."""
+    half_mm = extent_mm / 2.0 * (beam.magnification_at(point_mm) if isinstance(beam, ConeBeam) else 1.0)
+    middle = float((as_tensor(_shadow_mm(beam, point_mm)) - as_tensor(beam.detector_center_mm)) @ as_tensor(direction))
+    return middle - half_mm, middle + half_mm
+
+
+def _measured_shape(beam: Beam, field: VolumeGrid) -> tuple[int, int]:
     """Rows and columns at about one pixel a voxel, never more than the film has."""
-    whole = beam.detector
-    return min(whole.rows, shape[1]), min(whole.cols, shape[2])
+    whole, over = beam.detector, beam_over(beam, field, field.shape[1], field.shape[2]).detector
+    rows, cols = (
+        max(1, min(count, round(count * pitch_mm / voxel_mm)))
+        for count, pitch_mm, voxel_mm in zip((whole.rows, whole.cols), whole.pitch_mm, over.pitch_mm, strict=True)
+    )
+    return rows, cols
 
 
 def _shadow_mm(beam: Beam, point_mm: Vector3) -> Vector3:
