@@ -22,10 +22,15 @@ from benchmarks.machine import describe_machine
 from benchmarks.markdown_table import markdown_table
 
 #: Stage and volume (D, H, W) of every size.
-SIZES = {"64": (1, (64, 64, 64)), "128": (2, (128, 128, 128)), "256": (3, (256, 256, 256)), "full": (3, (512, 604, 512))}
+SIZES: dict[str, tuple[int, tuple[int, int, int]]] = {
+    "64": (1, (64, 64, 64)),
+    "128": (2, (128, 128, 128)),
+    "256": (3, (256, 256, 256)),
+    "full": (3, (512, 604, 512)),
+}
 #: Channels of MONAI's DiffusionModelUNet: about as many parameters as our stage, and our channels. At 256³ its attention, at
 #: half resolution with so few levels, would compare two million tokens with each other.
-PEERS = {
+PEERS: dict[str, dict[str, tuple[int, ...]]] = {
     "64": {"equal parameters": (32, 64, 128), "equal channels": (32, 96, 256)},
     "128": {"equal parameters": (32, 64, 128), "equal channels": (16, 48, 96, 256)},
 }

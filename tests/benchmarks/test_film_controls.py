@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,5 +48,5 @@ def test_the_table_counts_decisions_by_kind():
 def test_the_spread_of_patients_is_how_far_each_lies_from_the_others():
     film = torch.rand(32, 32, generator=torch.Generator().manual_seed(1))
     everywhere = torch.ones(32, 32, dtype=torch.bool)
-    cases = [SimpleNamespace(training_film=film + shift, scanned=everywhere) for shift in (0.0, 2.0)]
+    cases: Any = [SimpleNamespace(training_film=film + shift, scanned=everywhere) for shift in (0.0, 2.0)]
     assert spread_of_patients(cases) == pytest.approx([2.0, 2.0], abs=EXACT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -23,7 +24,7 @@ NEAR_ERROR = 2
 CUT = 0.5
 
 
-def compressed(tmp_path: Path, syntax: UID, **options: int) -> Path:
+def compressed(tmp_path: Path, syntax: UID, **options: Any) -> Path:
     dataset = pydicom.dcmread(FILM)
     dataset.compress(syntax, generate_instance_uid=False, **options)
     dataset.save_as(tmp_path / "film.dcm")
