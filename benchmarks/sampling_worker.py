@@ -51,7 +51,7 @@ def _ours(job: dict[str, Any]) -> tuple[Callable[[], Any], int]:
         infer = StageInferer(mode="mean" if job["steps"] == 1 else "sample", steps=job["steps"])
         return lambda: infer(film, stage, **settings), parameters
     work = StageInferer().prepared(film, stage, **settings)
-    return lambda: StageInferer().mean(work, 0), parameters
+    return lambda: StageInferer().mean(work), parameters
 
 
 def _film(field: VolumeGrid) -> Tensor:

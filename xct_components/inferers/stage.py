@@ -131,7 +131,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
                 on_step(done, self.evaluations)
 
         drawn = VolumeStatistics()
-        mean_hu = self.mean(work, chain, step) if self.mode == "mean" else None
+        mean_hu = self.mean(work, step) if self.mode == "mean" else None
         for number in range(self._chains):
             drawn.add(self.sample(work, chain + number, step))
         volume_hu = drawn.mean if mean_hu is None else mean_hu
@@ -162,11 +162,15 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         windows = self._windows(padded[0].shape, network.network)
         return StageWork(network, films, whole, padded[0].shape, prior_hu, conditions, windows, {})
 
-    def mean(self, work: StageWork, chain: int, on_step: Callable[[], None] | None = None) -> Tensor:
-        """The posterior's mean (B, 1, D, H, W) in HU: what the network makes of noise alone, consistent with the films."""
-        noise = self._noise(work, chain)
-        residual = denoised(work, noise, torch.ones(len(noise), device=noise.device))
-        del noise  # a full-size volume is 640 MB, and consistency needs seven of them
+    def mean(self, work: StageWork, on_step: Callable[[], None] | None = None) -> Tensor:
+        """The posterior's mean (B, 1, D, H, W) in HU: what the network says at time 1, consistent with the films.
+
+        There the noisy volume tells nothing, and what a network of finite training still makes of it is noise in the result. So
+        it is given the mean of the noise, zero.
+        """
+        nothing = torch.zeros_like(work.prior_hu)
+        residual = denoised(work, nothing, torch.ones(len(nothing), device=nothing.device))
+        del nothing  # a full-size volume is 640 MB, and consistency needs seven of them
         volume_hu = work.network.volume_hu(residual, work.prior_hu)
         del residual
         self._explain(work, volume_hu)

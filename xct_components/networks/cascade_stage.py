@@ -115,7 +115,7 @@ class CascadeStage(nn.Module):
         prior_hu = self.prior_hu(films, fields, beams, explain)
         voxels = self.at_voxels(self.condition(films, fields, beams, prior_hu))
         time = torch.ones(count, device=film.device)
-        volume_hu = self.volume_hu(self.denoise(torch.randn_like(prior_hu), time, voxels), prior_hu)
+        volume_hu = self.volume_hu(self.denoise(torch.zeros_like(prior_hu), time, voxels), prior_hu)
         return explained_hu(volume_hu, films, fields, beams, explain)
 
     def prior_hu(

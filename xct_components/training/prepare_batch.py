@@ -144,8 +144,7 @@ def means_of(stages: Sequence[CascadeStage], rendered: TrainingBatch, explain: S
         views = [[beam.resampled(*stage.film_shape) for beam in sample] for sample in beams]
         prior_hu = stage.prior_hu(film, fields, views, explain, volume_hu)
         voxels = stage.at_voxels(stage.condition(film, fields, views, prior_hu))
-        noise = torch.randn(prior_hu.shape, generator=torch.Generator().manual_seed(0)).to(prior_hu)
-        clean = stage.denoise(noise, torch.ones(film.shape[0], device=film.device), voxels)
+        clean = stage.denoise(torch.zeros_like(prior_hu), torch.ones(film.shape[0], device=film.device), voxels)
         volume_hu = explained_hu(stage.volume_hu(clean, prior_hu), film, fields, views, explain)
     if volume_hu is None:
         raise ValueError("stages must hold at least one stage, got none")

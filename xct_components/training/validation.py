@@ -45,6 +45,6 @@ class MeanOfBatch:
     def __call__(self, batch: StageBatch, stage: CascadeStage) -> Tensor:
         """(B, 1, D, H, W) in HU."""
         conditions = stage.condition(batch.film, batch.fields, batch.beams, batch.prior_hu)
-        clean = stage.denoise(batch.noise, torch.ones_like(batch.time), stage.at_voxels(conditions))
+        clean = stage.denoise(torch.zeros_like(batch.noise), torch.ones_like(batch.time), stage.at_voxels(conditions))
         volume_hu = stage.volume_hu(clean, batch.prior_hu)
         return explained_hu(volume_hu, batch.film, batch.fields, batch.beams, [HardConsistency()] * len(batch.beams))
