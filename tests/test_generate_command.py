@@ -159,6 +159,7 @@ from xct_components.__main__ import main
 import monai.bundle, monai.data, xct_components.bundle_io.parent_stages, xct_components.inferers.cascade
 import xct_components.inferers.film_reading, xct_components.report
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit a deaf ear to it
 limit, size = sys.argv[1], int(sys.argv[2])
 if limit == "RLIMIT_AS":  # on top of what the libraries have mapped
     size += int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
