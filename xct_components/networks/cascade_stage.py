@@ -113,10 +113,15 @@ class CascadeStage(nn.Module):
         fields, beams = [self.field] * count, [[chest_beam_covering(self.field, "PA", *self.film_shape)]] * count
         explain: list[Consistency] = [HardConsistency()] * count
         prior_hu = self.prior_hu(films, fields, beams, explain)
-        voxels = self.at_voxels(self.condition(films, fields, beams, prior_hu))
-        time = torch.ones(count, device=film.device)
-        volume_hu = self.volume_hu(self.denoise(torch.zeros_like(prior_hu), time, voxels), prior_hu)
-        return explained_hu(volume_hu, films, fields, beams, explain)
+        return self.mean_hu(self.condition(films, fields, beams, prior_hu), explain)
+
+    def mean_hu(self, conditions: StageConditions, consistency: Sequence[Consistency]) -> Tensor:
+        """The one-step mean (B, 1, D, H, W) in HU: the answer at time 1 to the mean of the noise, made to explain the films."""
+        prior_hu = conditions.prior_hu
+        time = torch.ones(prior_hu.shape[0], device=prior_hu.device)
+        clean = self.denoise(torch.zeros_like(prior_hu), time, self.at_voxels(conditions))
+        volume_hu = self.volume_hu(clean, prior_hu)
+        return explained_hu(volume_hu, conditions.film, conditions.fields, conditions.beams, consistency)
 
     def prior_hu(
         self,

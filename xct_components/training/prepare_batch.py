@@ -12,7 +12,7 @@ from torch import Tensor
 from xct_components.data.cases.cases import TrainingBatch, render_batch
 from xct_components.diffusion.schedule import PURE_NOISE_SHARE, draw_times
 from xct_components.geometry import Beam, ChestView
-from xct_components.networks.cascade_stage import HIGHEST_HU, LOWEST_HU, CascadeStage, explained_hu
+from xct_components.networks.cascade_stage import HIGHEST_HU, LOWEST_HU, CascadeStage
 from xct_components.networks.stage_conditions import Column
 from xct_components.physics.consistency import Consistency, HardConsistency, SoftConsistency
 from xct_components.training.stage_batch import StageBatch
@@ -78,8 +78,7 @@ class PrepareStageBatch:
     @torch.no_grad()
     def batch(self, cases: Sequence[Mapping[str, Any]], device: str | torch.device = "cpu") -> StageBatch:
         """The batch of cases from ``TrainingCases``."""
-        rows, cols = self.stage.film_shape
-        rendered = render_batch(cases, rows=rows, cols=cols, views=self.views, device=device)
+        rendered = self._rendered(cases, device)
         beams: list[list[Beam]] = [list(views) for views in rendered.beams]
         chance = torch.Generator().manual_seed(_seed(cases))
         explain = consistency_of(rendered)
@@ -93,7 +92,7 @@ class PrepareStageBatch:
             line_integrals=rendered.line_integrals,
             fields=rendered.grids,
             beams=beams,
-            truth_hu=rendered.ct_hu.clamp(LOWEST_HU, HIGHEST_HU),
+            truth_hu=_in_range(rendered),
             prior_hu=prior_hu,
             coarse_noise=level.to(device),
             film_present=(torch.rand(count, generator=chance) >= self.film_dropout).float().to(device),
@@ -101,6 +100,14 @@ class PrepareStageBatch:
             time=draw_times(count, chance, pure_noise_share=self.pure_noise_share).to(device),
             column=column,
         )
+
+    def truth_hu(self, cases: Sequence[Mapping[str, Any]], device: str | torch.device = "cpu") -> Tensor:
+        """The CTs of ``batch`` alone, (B, 1, D, H, W): no stage is run."""
+        return _in_range(self._rendered(cases, device))
+
+    def _rendered(self, cases: Sequence[Mapping[str, Any]], device: str | torch.device) -> TrainingBatch:
+        rows, cols = self.stage.film_shape
+        return render_batch(cases, rows=rows, cols=cols, views=self.views, device=device)
 
     def _coarse(
         self, rendered: TrainingBatch, explain: list[Consistency], chance: torch.Generator
@@ -143,12 +150,14 @@ def means_of(stages: Sequence[CascadeStage], rendered: TrainingBatch, explain: S
         fields = [grid.resampled(stage.field.shape) for grid in rendered.grids]
         views = [[beam.resampled(*stage.film_shape) for beam in sample] for sample in beams]
         prior_hu = stage.prior_hu(film, fields, views, explain, volume_hu)
-        voxels = stage.at_voxels(stage.condition(film, fields, views, prior_hu))
-        clean = stage.denoise(torch.zeros_like(prior_hu), torch.ones(film.shape[0], device=film.device), voxels)
-        volume_hu = explained_hu(stage.volume_hu(clean, prior_hu), film, fields, views, explain)
+        volume_hu = stage.mean_hu(stage.condition(film, fields, views, prior_hu), explain)
     if volume_hu is None:
         raise ValueError("stages must hold at least one stage, got none")
     return volume_hu
+
+
+def _in_range(rendered: TrainingBatch) -> Tensor:
+    return rendered.ct_hu.clamp(LOWEST_HU, HIGHEST_HU)
 
 
 def _seed(cases: Sequence[Mapping[str, Any]]) -> int:

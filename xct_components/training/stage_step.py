@@ -25,11 +25,12 @@ class StageStep(nn.Module):
 
     Args:
         stage: what is trained.
+        depth_target: whether to measure the true depth distribution; False where the loss has no depth prior.
     """
 
-    def __init__(self, stage: CascadeStage) -> None:
+    def __init__(self, stage: CascadeStage, *, depth_target: bool = True) -> None:
         super().__init__()
-        self.stage = stage
+        self.stage, self.depth_target = stage, depth_target
 
     def forward(self, batch: StageBatch) -> StageTerms:
         """Noise the residual, denoise it, and lay prediction beside truth."""
@@ -54,7 +55,7 @@ class StageStep(nn.Module):
             grids,
             beams,
             None if lifted is None else lifted.log_mass,
-            _target_mass(batch, conditions),
+            _target_mass(batch, conditions) if self.depth_target else None,
             None if lifted is None else lifted.region_mass,
         )
 

@@ -25,7 +25,7 @@ def measure_statistics(prepare: PrepareStageBatch, batches: Iterable[Cases]) -> 
     """
     stage, kept = prepare.stage, list(batches)
     if not stage.atlas.is_measured:
-        stage.atlas.measure(prepare.batch(cases).truth_hu for cases in kept)
+        stage.atlas.measure(prepare.truth_hu(cases) for cases in kept)
     squares, sums, truths, count = 0.0, 0.0, 0.0, 0
     real_only = prepare.real_coarse_share
     prepare.real_coarse_share = 1.0  # the residual of the stage in use: over real outputs of the stage before

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xct_components.networks.cascade_stage import CascadeStage, explained_hu
+from xct_components.networks.cascade_stage import CascadeStage
 from xct_components.physics.consistency import HardConsistency
 from xct_components.training.prepare_batch import PrepareStageBatch
 from xct_components.training.stage_batch import StageBatch
@@ -45,6 +45,4 @@ class MeanOfBatch:
     def __call__(self, batch: StageBatch, stage: CascadeStage) -> Tensor:
         """(B, 1, D, H, W) in HU."""
         conditions = stage.condition(batch.film, batch.fields, batch.beams, batch.prior_hu)
-        clean = stage.denoise(torch.zeros_like(batch.noise), torch.ones_like(batch.time), stage.at_voxels(conditions))
-        volume_hu = stage.volume_hu(clean, batch.prior_hu)
-        return explained_hu(volume_hu, batch.film, batch.fields, batch.beams, [HardConsistency()] * len(batch.beams))
+        return stage.mean_hu(conditions, [HardConsistency()] * len(batch.beams))
