@@ -1,12 +1,16 @@
 """What a film costs: seconds, process-CPU seconds and peak memory of every stage, beside MONAI's diffusion UNet.
 
     python -m benchmarks.sampling [--sizes 64,128,256,full] [--steps 4] [--threads 2] [--bundles bundles] [--json out.json]
+    python -m benchmarks.sampling --sizes full --rows mean,sample --timeout 3600
+
+The second command is 512 x 604 x 512 voxels in columns, mean and sample; --rows takes some of evaluation, mean and sample.
 
 Every row runs in a process of its own. "evaluation" is one call of the denoiser on the whole volume, "stage" all that turns a
 film into the stage's volume (prior, conditions, consistency; one evaluation for the mean, --steps for a sample). The peers are
 MONAI's DiffusionModelUNet with about as many parameters as our stage, and with the same channels; they see the same four input
 channels, attend at their coarsest level, and are timed for one evaluation on random weights, in float32 and under the same
-bfloat16 autocast as ours. `python -m benchmarks.sampling` without weights times random ones: time does not depend on them.
+bfloat16 autocast as ours. "peak" is what the call took beyond the process with its inputs, "process" the most that the
+process ever held, libraries included. The weights are random ones: time and memory do not depend on them.
 """
 
 from __future__ import annotations
@@ -34,7 +38,8 @@ PEERS: dict[str, dict[str, tuple[int, ...]]] = {
     "64": {"equal parameters": (32, 64, 128), "equal channels": (32, 96, 256)},
     "128": {"equal parameters": (32, 64, 128), "equal channels": (16, 48, 96, 256)},
 }
-HEADER = ("size", "what", "params [M]", "wall [s]", "CPU [s]", "peak [MiB]", "note")
+HEADER = ("size", "what", "params [M]", "wall [s]", "CPU [s]", "peak [MiB]", "process [MiB]", "note")
+ROWS = ("evaluation", "mean", "sample")
 
 
 def main() -> None:
@@ -45,6 +50,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--timeout", type=float, default=900.0)
     parser.add_argument("--bundles", default="bundles")
+    parser.add_argument("--rows", type=_rows, default=ROWS, help="some of " + ",".join(ROWS))
     parser.add_argument("--peers", type=int, default=1, help="0 leaves MONAI's UNet out")
     parser.add_argument("--json", default=None)
     options = parser.parse_args()
@@ -61,18 +67,25 @@ def main() -> None:
         Path(options.json).write_text(json.dumps({"machine": machine, "rows": rows}, indent=1), encoding="utf-8")
 
 
-_KEYS = ("size", "what", "params_m", "wall_s", "cpu_s", "peak_mib", "note")
+_KEYS = ("size", "what", "params_m", "wall_s", "cpu_s", "peak_mib", "process_mib", "note")
+
+
+def _rows(text: str) -> tuple[str, ...]:
+    rows = tuple(text.split(","))
+    if set(rows) - set(ROWS):
+        raise argparse.ArgumentTypeError(f"must be some of {', '.join(ROWS)} with commas between, got {text!r}")
+    return rows
 
 
 def _jobs(size: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     stage, shape = SIZES[size]
     common = {"stage": stage, "shape": shape, "bundles": options.bundles, "threads": options.threads}
-    ours = [("one evaluation", 0), ("stage, mean", 1), (f"stage, sample of {options.steps} steps", options.steps)]
-    jobs = [{**common, "kind": "ours", "what": f"xct: {what}", "steps": steps} for what, steps in ours]
+    what = {"evaluation": "one evaluation", "mean": "stage, mean", "sample": f"stage, sample of {options.steps} steps"}
+    jobs = [{**common, "kind": "ours", "what": f"xct: {what[row]}", "row": row, "steps": options.steps} for row in options.rows]
     for name, channels in PEERS.get(size, {}).items() if options.peers else ():
         for precision in ("fp32", "bf16"):
-            what = f"MONAI UNet {channels}, {name}, {precision}: one evaluation"
-            jobs.append({**common, "kind": "monai", "what": what, "channels": channels, "precision": precision})
+            peer = f"MONAI UNet {channels}, {name}, {precision}: one evaluation"
+            jobs.append({**common, "kind": "monai", "what": peer, "channels": channels, "precision": precision})
     return jobs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,8 +30,9 @@ def main() -> None:
     meter = meter_of("cpu")
     with torch.no_grad():
         cost = cost_of(call, meter, repeats=3)
-    known = {"wall_s": cost.wall_s, "cpu_s": cost.cpu_s, "peak_mib": cost.first_peak_mib, "calls": cost.calls}
-    print(json.dumps({"params_m": parameters / 1e6, **known}), flush=True)
+    held_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    known = {"wall_s": cost.wall_s, "cpu_s": cost.cpu_s, "peak_mib": cost.first_peak_mib, "process_mib": held_mib}
+    print(json.dumps({"params_m": parameters / 1e6, **known, "calls": cost.calls}), flush=True)
 
 
 def _ours(job: dict[str, Any]) -> tuple[Callable[[], Any], int]:
@@ -47,8 +49,8 @@ def _ours(job: dict[str, Any]) -> tuple[Callable[[], Any], int]:
     film, coarse = _film(field), torch.full((1, 1, 64, 64, 64), -300.0)
     settings: dict[str, Any] = {"fields": [field], "coarse_hu": coarse if stage.needs_coarse else None}
     parameters = sum(parameter.numel() for parameter in stage.parameters())
-    if job["steps"]:
-        infer = StageInferer(mode="mean" if job["steps"] == 1 else "sample", steps=job["steps"])
+    if job["row"] != "evaluation":
+        infer = StageInferer(mode=job["row"], steps=job["steps"])
         return lambda: infer(film, stage, **settings), parameters
     work = StageInferer().prepared(film, stage, **settings)
     return lambda: StageInferer().mean(work), parameters

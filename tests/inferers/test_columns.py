@@ -15,7 +15,8 @@ def test_the_weights_sum_to_exactly_one_and_never_count_an_inner_edge(rows, cols
     multiple = data.draw(st.sampled_from([1, 4, 8]))
     overlap = data.draw(st.integers(1, (side - 1) * multiple))
     shape = (4, rows * multiple, cols * multiple)
-    windows = column_windows(shape, side * multiple, overlap, multiple=multiple, alignment=2 * multiple)
+    how = {"alignment": 2 * multiple, "reach": data.draw(st.integers(0, 3 * multiple))}
+    windows = column_windows(shape, side * multiple, overlap, multiple=multiple, **how)
     total = torch.zeros(shape[1:])
     for window in windows:
         assert float(window.weight.min()) >= 0.0
@@ -29,6 +30,14 @@ def test_the_edge_voxels_of_an_inner_edge_count_nothing_and_those_of_the_volume_
     assert torch.equal(left.weight[:, :40], torch.ones(64, 40))
     assert torch.equal(left.weight[:, -8:], torch.zeros(64, 8))
     assert torch.equal(right.weight[:, :8], torch.zeros(64, 8))
+
+
+def test_within_its_reach_of_an_inner_edge_a_column_counts_nothing():
+    for overlap, reach, nothing in ((32, 8, 8), (32, 12, 12), (32, 16, 16), (32, 40, 16)):
+        left, right = column_windows((4, 64, 96), 64, overlap, multiple=8, reach=reach)
+        assert not left.weight[:, -nothing:].any()
+        assert left.weight[:, -nothing - 1].all()
+        assert not right.weight[:, :nothing].any()
 
 
 def test_columns_keep_to_the_alignment_when_the_overlap_leaves_room():

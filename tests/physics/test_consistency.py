@@ -12,8 +12,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from xct_components.geometry import Beam, Detector, VolumeGrid, chest_beam_covering, chest_parallel_beam
+from xct_components.physics import ray_scaling, separable_projection
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.consistency import (
     Consistency,
@@ -156,6 +159,62 @@ def test_the_correction_is_differentiable_in_volume_and_film() -> None:
     assert torch.autograd.gradcheck(lambda m, y: corrected_along_rays(m, y, grid, [beam], sweeps=2), (mu, film))
 
 
+TURNED = torch.eye(4, dtype=torch.float64)
+TURNED[:2, :2] = torch.tensor([[0.96, -0.28], [0.28, 0.96]])
+POSES = {
+    "one view": (GRID, [PA]),
+    "two views": (GRID, [PA, LL]),
+    "a film that shows a part": (GRID, [PA.crop(slice(9, 50), slice(12, 64)), LL.crop(slice(9, 50), slice(12, 64))]),
+    "parallel": (GRID, [chest_parallel_beam("PA", Detector(64, 64, 5.0))]),
+    "oblique": (GRID.moved(TURNED), [PA]),
+}
+
+
+@pytest.mark.parametrize("pose", POSES)
+@pytest.mark.parametrize("consistency", [HardConsistency(3), SoftConsistency(2)], ids=repr)
+def test_without_gradients_slabs_give_the_bits_of_whole_volumes(pose, consistency, patient, prior, monkeypatch) -> None:
+    grid, beams = POSES[pose]
+    film, before = project(patient, grid, beams), prior.clone()
+    whole = consistency(prior, film, grid, beams)
+    monkeypatch.setattr(ray_scaling, "SLAB_BYTES", prior[:, :, :7].nbytes)
+    with torch.no_grad():
+        assert torch.equal(consistency(prior, film, grid, beams), whole)
+        assert torch.equal(prior, before)
+        around = F.pad(prior, (0, 3, 0, 2, 0, 1), value=7.0)  # in place, in a part of a larger volume
+        inside = around[..., :-1, :-2, :-3]
+        consistency(inside, film, grid, beams, out=inside)
+    assert torch.equal(inside, whole)
+    assert float(around.sum()) == pytest.approx(float(whole.sum()) + 7.0 * (around.numel() - whole.numel()), rel=1e-5)
+
+
+class LargestTensor(TorchDispatchMode):
+    """The most bytes of memory that any operation took for a result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        known = {one.untyped_storage()._cdata for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)}
+        result = func(*args, **(kwargs or {}))
+        fresh = [one.untyped_storage() for one in tree_leaves(result) if isinstance(one, Tensor)]
+        self.bytes = max([self.bytes, *(one.nbytes() for one in fresh if one._cdata not in known)])
+        return result
+
+
+@pytest.mark.parametrize("beam", [PA, LL], ids=["PA", "LL"])
+def test_in_place_nothing_near_the_size_of_the_volume_is_made(beam, patient, prior, monkeypatch) -> None:
+    film, mu = project(patient, GRID, [beam]), prior.clone()
+    for slabs in (ray_scaling, separable_projection):
+        monkeypatch.setattr(slabs, "SLAB_BYTES", prior.nbytes // 4)
+    with torch.no_grad(), LargestTensor() as largest:
+        HardConsistency()(mu, film, GRID, [beam], out=mu)
+    assert 0 < largest.bytes <= prior.nbytes // 4
+    with torch.no_grad(), LargestTensor() as largest:
+        HardConsistency()(prior, film, GRID, [beam])
+    assert largest.bytes == prior.nbytes  # the result, as a check of the measure
+
+
 @pytest.mark.parametrize("consistency", [HardConsistency(), SoftConsistency(), NoConsistency()], ids=repr)
 def test_every_consistency_keeps_the_contract(consistency: Consistency, patient: Tensor, prior: Tensor) -> None:
     film = project(patient, GRID, [PA])
@@ -174,3 +233,15 @@ def test_bad_settings_are_refused() -> None:
         SoftConsistency(sweeps=4)
     with pytest.raises(ValueError, match=r"tolerance must be a line integral >= 0, got -0\.1"):
         SoftConsistency(tolerance=-0.1)
+
+
+def test_films_that_do_not_fit_and_results_in_place_where_gradients_are_recorded_are_refused() -> None:
+    mu, film = torch.full((1, 1, *GRID.shape), 0.01), torch.ones(1, 1, 1, 64, 64)
+    with pytest.raises(ValueError, match=r"line_integrals must hold one film .* per beam"):
+        corrected_along_rays(mu, film[..., :1], GRID, [PA])
+    with pytest.raises(ValueError, match="line_integrals must hold one film"):
+        corrected_along_rays(mu, film, GRID, [PA, LL])
+    with pytest.raises(ValueError, match="line_integrals must be finite"):
+        corrected_along_rays(mu, film / 0.0, GRID, [PA])
+    with pytest.raises(ValueError, match=r"out must be None .* torch.no_grad"):
+        corrected_along_rays(mu, film, GRID, [PA], out=mu)

@@ -73,7 +73,7 @@ def leave_pure_noise(
     limit ``residual_std`` -> 0: it lacks the posterior's share of the variance.
     """
     alpha, sigma = (part.item() for part in signal_and_noise(time))
-    return alpha * mean + math.hypot(sigma, alpha * residual_std) * noise
+    return (alpha * mean).add_(math.hypot(sigma, alpha * residual_std) * noise)
 
 
 def ddim(
@@ -132,7 +132,7 @@ def _sample(
     _require_sampling(times, residual_std)
     points: list[_Point] = [(a, s) for a, s in torch.stack(signal_and_noise(times.double()), dim=1).tolist()]
     network_times = times.to(noise.device, torch.promote_types(noise.dtype, torch.float32))
-    noisy, clean = noise, noise
+    noisy = clean = noise
     for step, (alpha, sigma) in enumerate(points):
         previous, clean = clean, denoise(noisy, network_times[step].expand(len(noise)))
         if on_step is not None:
@@ -144,8 +144,10 @@ def _sample(
             noisy = leave_pure_noise(clean, noise, times[step + 1].item(), residual_std)
             continue
         ahead = extrapolation(points[step - 1 : step + 2], residual_std) if step else 0.0
-        middle = clean + ahead * (clean - previous)
-        noisy = sigma_next / sigma * noisy + (alpha_next - alpha * sigma_next / sigma) * middle
+        middle = (clean - previous).mul_(ahead).add_(clean)
+        del previous  # full-size volumes are 640 MB each: hold what is needed and no more
+        noisy = (sigma_next / sigma * noisy).add_(middle.mul_(alpha_next - alpha * sigma_next / sigma))
+        del middle
     return clean
 
 

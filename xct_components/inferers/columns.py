@@ -13,7 +13,7 @@ from torch import Tensor
 
 #: Ramps are rounded to multiples of this. Products and sums of such weights are exact in float32, so they sum to exactly 1.
 RAMP_STEP = 1.0 / 1024.0
-#: Share of an overlap at either end where the column that ends there counts nothing: its edge voxels saw no neighbours.
+#: Share of an overlap, at least, at either end where the column that ends there counts nothing: it saw no neighbours there.
 MARGIN_SHARE = 0.25
 
 
@@ -28,7 +28,9 @@ class ColumnWindow(NamedTuple):
     weight: Float[Tensor, "h w"]
 
 
-def column_windows(shape: Sequence[int], column: int, overlap: int, *, multiple: int, alignment: int = 1) -> list[ColumnWindow]:
+def column_windows(
+    shape: Sequence[int], column: int, overlap: int, *, multiple: int, alignment: int = 1, reach: int = 0
+) -> list[ColumnWindow]:
     """Columns that cover a volume.
 
     Args:
@@ -37,6 +39,9 @@ def column_windows(shape: Sequence[int], column: int, overlap: int, *, multiple:
         overlap: of neighbours, at least, in voxels.
         multiple: what the network can take: columns begin and end at multiples of this.
         alignment: columns begin at multiples of this too, where the overlap leaves room for it.
+        reach: how far from its edge, in voxels, a column differs from the whole volume. There it counts nothing as far as the
+            overlap goes: with an overlap of twice the reach the columns make up exactly the whole, with less they meet in the
+            middle of the overlap.
 
     Raises:
         ValueError: if a number breaks these rules.
@@ -44,7 +49,7 @@ def column_windows(shape: Sequence[int], column: int, overlap: int, *, multiple:
     _require(shape, column, overlap, multiple)
     aligned = (column - overlap) // alignment * alignment
     stride = aligned if aligned and alignment % multiple == 0 else (column - overlap) // multiple * multiple
-    axes = [_windows(size, column, stride) for size in shape[-2:]]
+    axes = [_windows(size, column, stride, reach) for size in shape[-2:]]
     return [
         ColumnWindow(rows, cols, row_weight[:, None] * col_weight[None, :])
         for rows, row_weight in axes[0]
@@ -52,20 +57,21 @@ def column_windows(shape: Sequence[int], column: int, overlap: int, *, multiple:
     ]
 
 
-def _windows(size: int, column: int, stride: int) -> list[tuple[slice, Tensor]]:
+def _windows(size: int, column: int, stride: int, reach: int) -> list[tuple[slice, Tensor]]:
     starts = list(range(0, max(size - column, 0) + stride, stride))
     ends = [min(start + column, size) for start in starts]
     rises = [torch.ones(size)]
-    rises += [_rise(size, begin, end) for begin, end in zip(starts[1:], ends, strict=False)]
+    rises += [_rise(size, begin, end, reach) for begin, end in zip(starts[1:], ends, strict=False)]
     rises.append(torch.zeros(size))
     weights = [before - after for before, after in pairwise(rises)]
     return [(slice(start, end), weight[start:end]) for start, end, weight in zip(starts, ends, weights, strict=True)]
 
 
-def _rise(size: int, begin: int, end: int) -> Tensor:
-    """0 before the overlap [begin, end), 1 behind it, flat at both of its ends, a cosine between."""
-    margin = (end - begin) * MARGIN_SHARE
-    places = (torch.arange(size, dtype=torch.float64) + 0.5 - begin - margin) / (end - begin - 2.0 * margin)
+def _rise(size: int, begin: int, end: int, reach: int) -> Tensor:
+    """0 before the overlap [begin, end), 1 behind it, flat at both of its ends, a cosine between; a step if no room is left."""
+    margin = max((end - begin) * MARGIN_SHARE, min(reach, (end - begin) / 2.0))
+    width = max(end - begin - 2.0 * margin, RAMP_STEP)
+    places = (torch.arange(size, dtype=torch.float64) + 0.5 - begin - margin) / width
     ramp = 0.5 - 0.5 * torch.cos(math.pi * places.clamp(0.0, 1.0))
     return ((ramp / RAMP_STEP).round() * RAMP_STEP).float()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -13,20 +12,22 @@ from torch import Tensor
 from xct_components.data.cases.random_draws import case_generator
 from xct_components.diffusion.sampler import dpm_solver_pp_2m, sampling_times
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
+from xct_components.inferers.column_reach import column_reach, window_alignment
 from xct_components.inferers.columns import ColumnWindow, column_windows
 from xct_components.inferers.film_errors import film_errors
 from xct_components.inferers.stage_films import stage_films
 from xct_components.inferers.stage_work import StageWork, cropped, denoised, grown, padded_volume
 from xct_components.inferers.volume_statistics import VolumeStatistics
-from xct_components.networks.attention import SelfAttention3d
 from xct_components.networks.cascade_stage import CascadeStage, explained_hu
 from xct_components.networks.hybrid_vit_unet import HybridViTUNet
 from xct_components.physics.consistency import Consistency, HardConsistency
+from xct_components.physics.in_slabs import apply_in_slabs
 
 #: Volumes of at most so many voxels are denoised in one piece when the caller does not say.
 UNTILED_VOXELS = 256**3
-#: Side of a column, and overlap of neighbours, when larger volumes are cut and the caller does not say; in voxels.
-USUAL_COLUMN, USUAL_OVERLAP = 128, 48
+#: Side of a column, and overlap of neighbours, in voxels, when larger volumes are cut and the caller does not say. The overlap
+#: is twice the reach of the released stage 3, so that columns compute exactly what one piece would.
+USUAL_COLUMN, USUAL_OVERLAP = 192, 80
 
 Mode = Literal["mean", "sample"]
 #: Called with (network evaluations done, evaluations in all).
@@ -56,8 +57,8 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         seed: of the noise. Noise belongs to the whole volume: the same for any columns, and for every sample of a batch.
         consistency: how far the films are to be believed, for all samples.
         column: side in voxels of the full-depth columns that are denoised one by one, a multiple of the network's
-            ``coarsest``; None: one piece up to 256³ voxels, else columns of 128.
-        overlap: of neighbouring columns, in voxels.
+            ``coarsest``; None: one piece up to 256³ voxels, else columns of 192.
+        overlap: of neighbouring columns, in voxels; narrow columns overlap as far as the attention windows leave room.
         residual_std: width of the posterior around its mean in units of the residual; see ``sampling_times``.
         body_share: which rays count as measured; see ``stage_films``.
 
@@ -135,8 +136,9 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         for number in range(self._chains):
             drawn.add(self.sample(work, chain + number, step))
         volume_hu = drawn.mean if mean_hu is None else mean_hu
-        prior_hu = cropped(work.prior_hu, work.fields[0].shape)
-        return StageResult(volume_hu, drawn.std, prior_hu, film_errors(volume_hu, work.films, work.fields)[0])
+        prior_hu, films, whole = cropped(work.prior_hu, work.fields[0].shape), work.films, work.fields
+        del work  # with its conditions: a full-size volume is 640 MB
+        return StageResult(volume_hu, drawn.std, prior_hu, film_errors(volume_hu, films, whole)[0])
 
     def prepared(
         self,
@@ -168,11 +170,8 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         There the noisy volume tells nothing, and what a network of finite training still makes of it is noise in the result. So
         it is given the mean of the noise, zero.
         """
-        nothing = torch.zeros_like(work.prior_hu)
-        residual = denoised(work, nothing, torch.ones(len(nothing), device=nothing.device))
-        del nothing  # a full-size volume is 640 MB, and consistency needs seven of them
-        volume_hu = work.network.volume_hu(residual, work.prior_hu)
-        del residual
+        nothing = work.prior_hu.new_zeros(()).expand_as(work.prior_hu)
+        volume_hu = self._volume_hu(work, denoised(work, nothing, torch.ones(len(nothing), device=nothing.device)))
         self._explain(work, volume_hu)
         if on_step is not None:
             on_step()
@@ -180,18 +179,22 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
 
     def sample(self, work: StageWork, chain: int, on_step: Callable[[], None] | None = None) -> Tensor:
         """One volume (B, 1, D, H, W) in HU of the posterior, consistent with the films at every step."""
-        network = work.network
 
         def denoise(noisy: Tensor, time: Tensor) -> Tensor:
-            volume_hu = network.volume_hu(denoised(work, noisy, time), work.prior_hu)
+            volume_hu = self._volume_hu(work, denoised(work, noisy, time))
             self._explain(work, volume_hu)
             if on_step is not None:
                 on_step()
-            return network.residual(volume_hu, work.prior_hu)
+            return apply_in_slabs(work.network.residual, volume_hu, work.prior_hu, out=volume_hu)
 
         times = sampling_times(self.steps, residual_std=self.residual_std)
         residual = dpm_solver_pp_2m(denoise, self._noise(work, chain), times, residual_std=self.residual_std)
-        return cropped(network.volume_hu(residual, work.prior_hu), work.fields[0].shape)
+        return cropped(self._volume_hu(work, residual), work.fields[0].shape)
+
+    @staticmethod
+    def _volume_hu(work: StageWork, residual: Tensor) -> Tensor:
+        """The volume of a residual, which is overwritten: full-size volumes are 640 MB."""
+        return apply_in_slabs(work.network.volume_hu, residual, work.prior_hu, out=residual)
 
     def _noise(self, work: StageWork, chain: int) -> Tensor:
         return noise_field(work.size, self.seed, chain).to(work.prior_hu).expand_as(work.prior_hu)
@@ -200,27 +203,20 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         """Make the volume consistent with the films, in place; the network's padding is left as it is."""
         inside, films = cropped(volume_hu, work.fields[0].shape), work.films
         believed = [self.consistency] * len(volume_hu)
-        inside.copy_(explained_hu(inside, films.measured, work.fields, films.measured_beams, believed))
+        explained_hu(inside, films.measured, work.fields, films.measured_beams, believed, out=inside)
 
     def _windows(self, size: tuple[int, int, int], network: HybridViTUNet) -> list[ColumnWindow] | None:
         if self.column is None and size[0] * size[1] * size[2] <= UNTILED_VOXELS:
             return None
         column = USUAL_COLUMN if self.column is None else self.column
-        return column_windows(size, column, self.overlap, multiple=network.coarsest, alignment=window_alignment(network))
+        alignment, multiple = window_alignment(network), network.coarsest
+        overlap = min(self.overlap, max(column - alignment, multiple))
+        return column_windows(size, column, overlap, multiple=multiple, alignment=alignment, reach=column_reach(network))
 
 
 def noise_field(size: tuple[int, int, int], seed: int, chain: int) -> Tensor:
     """White noise (1, 1, D, H, W) of a whole volume, made on the processor: the same on every device and for any columns."""
     return torch.randn((1, 1, *size), generator=case_generator(seed, chain, size[0]))
-
-
-def window_alignment(network: HybridViTUNet) -> int:
-    """Columns that begin at multiples of so many voxels cut the attention windows as the whole volume does."""
-    spans = [network.coarsest]
-    for level, blocks in enumerate(network.vits):
-        windows = (part.window for part in blocks.modules() if isinstance(part, SelfAttention3d) and part.window)
-        spans += [side * network.patch * 2**level for window in windows for side in window[1:]]
-    return math.lcm(*spans)
 
 
 def _require_inputs(film: Any, network: CascadeStage, coarse_hu: Tensor | None) -> None:

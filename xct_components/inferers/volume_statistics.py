@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -16,12 +15,16 @@ class VolumeStatistics:
         self._squares: Tensor | None = None
 
     def add(self, volume: Float[Tensor, "*shape"]) -> None:
-        """See one more volume; the first one gives shape and device."""
+        """See one more volume; the first one gives shape and device, and is kept itself until there is a second."""
         self.count += 1
-        if self._mean is None or self._squares is None:
-            self._mean, self._squares = volume.clone(), torch.zeros_like(volume)
+        if self._mean is None:
+            self._mean = volume
             return
         before = volume - self._mean
+        if self._squares is None:
+            self._mean = self._mean.add(before, alpha=1.0 / self.count)
+            self._squares = before.mul_(volume - self._mean)
+            return
         self._mean.add_(before, alpha=1.0 / self.count)
         self._squares.add_(before.mul_(volume - self._mean))
 
@@ -41,4 +44,4 @@ class VolumeStatistics:
         """Standard deviation (of a sample: divided by count - 1); None for fewer than two volumes."""
         if self._squares is None or self.count < 2:
             return None
-        return (self._squares / (self.count - 1)).sqrt()
+        return (self._squares / (self.count - 1)).sqrt_()

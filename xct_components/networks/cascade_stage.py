@@ -32,6 +32,7 @@ from xct_components.networks.stage_conditions import (
 from xct_components.networks.xray_encoder import LINE_INTEGRAL_SCALE, FilmFeatures, XrayEncoder
 from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
 from xct_components.physics.consistency import Consistency, HardConsistency
+from xct_components.physics.in_slabs import apply_in_slabs
 from xct_components.physics.projector import sample_along_rays
 
 #: The range of CT numbers the cascade works in.
@@ -116,12 +117,16 @@ class CascadeStage(nn.Module):
         return self.mean_hu(self.condition(films, fields, beams, prior_hu), explain)
 
     def mean_hu(self, conditions: StageConditions, consistency: Sequence[Consistency]) -> Tensor:
-        """The one-step mean (B, 1, D, H, W) in HU: the answer at time 1 to the mean of the noise, made to explain the films."""
+        """The one-step mean (B, 1, D, H, W) in HU, made to explain the films."""
+        predicted_hu = self.predicted_hu(conditions)
+        return explained_hu(predicted_hu, conditions.film, conditions.fields, conditions.beams, consistency)
+
+    def predicted_hu(self, conditions: StageConditions) -> Tensor:
+        """The one-step mean (B, 1, D, H, W) in HU before consistency: the answer at time 1 to the mean of the noise."""
         prior_hu = conditions.prior_hu
         time = torch.ones(prior_hu.shape[0], device=prior_hu.device)
         clean = self.denoise(torch.zeros_like(prior_hu), time, self.at_voxels(conditions))
-        volume_hu = self.volume_hu(clean, prior_hu)
-        return explained_hu(volume_hu, conditions.film, conditions.fields, conditions.beams, consistency)
+        return self.volume_hu(clean, prior_hu)
 
     def prior_hu(
         self,
@@ -236,9 +241,20 @@ def explained_hu(
     fields: Sequence[VolumeGrid],
     beams: Sequence[Sequence[Beam]],
     consistency: Sequence[Consistency],
+    *,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """The volume (B, 1, D, H, W) in HU, made consistent with the films (B, V, 1, rows, cols), sample by sample."""
-    return _explained(hu_to_mu_per_mm(volume_hu), film, fields, beams, consistency)
+    """The volume (B, 1, D, H, W) in HU, made consistent with the films (B, V, 1, rows, cols), sample by sample.
+
+    ``out``, under ``torch.no_grad`` alone: where the result is written; it may be ``volume_hu`` itself, and then the work takes
+    next to no memory.
+    """
+    if out is None:
+        return _explained(hu_to_mu_per_mm(volume_hu), film, fields, beams, consistency)
+    apply_in_slabs(hu_to_mu_per_mm, volume_hu, out=out)
+    for mu, one_film, field, views, explain in zip(out.split(1), film.split(1), fields, beams, consistency, strict=True):
+        explain(mu, one_film, field, list(views), out=mu)
+    return apply_in_slabs(_cascade_hu, out, out=out)
 
 
 def _explained(
@@ -250,4 +266,9 @@ def _explained(
 ) -> Tensor:
     samples = zip(mu_per_mm.split(1), film.split(1), fields, beams, consistency, strict=True)
     explained = [explain(mu, one_film, field, list(views)) for mu, one_film, field, views, explain in samples]
-    return mu_per_mm_to_hu(torch.cat(explained)).clamp(LOWEST_HU, HIGHEST_HU)
+    mu = explained[0] if len(explained) == 1 else torch.cat(explained)
+    return _cascade_hu(mu) if torch.is_grad_enabled() else apply_in_slabs(_cascade_hu, mu, out=torch.empty_like(mu))
+
+
+def _cascade_hu(mu_per_mm: Tensor) -> Tensor:
+    return mu_per_mm_to_hu(mu_per_mm).clamp(LOWEST_HU, HIGHEST_HU)

@@ -17,7 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xct_components.geometry import Beam, VolumeGrid
-from xct_components.physics.projector import backproject, project
+from xct_components.physics.projector import project
+from xct_components.physics.ray_scaling import scale_along_rays_, scaled_along_rays
 
 #: Rays through less than this line integral (about 0.05 mm of water) carry no anatomy to scale.
 EMPTY_RAY = 1e-3
@@ -31,8 +32,16 @@ BINOMIAL = (0.25, 0.5, 0.25)
 class Consistency(Protocol):
     """Anything that brings a volume closer to its films: (mu, films, grid, beams) -> mu."""
 
-    def __call__(self, mu_per_mm: Tensor, line_integrals: Tensor, grid: VolumeGrid, beams: Sequence[Beam]) -> Tensor:
-        """The corrected volume."""
+    def __call__(
+        self,
+        mu_per_mm: Tensor,
+        line_integrals: Tensor,
+        grid: VolumeGrid,
+        beams: Sequence[Beam],
+        *,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """The corrected volume, written to ``out`` if that is given; ``out`` may be ``mu_per_mm``."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +63,11 @@ class HardConsistency:
         line_integrals: Float[Tensor, "b v c rows cols"],
         grid: VolumeGrid,
         beams: Sequence[Beam],
+        *,
+        out: Float[Tensor, "b c d h w"] | None = None,
     ) -> Float[Tensor, "b c d h w"]:
         """The corrected volume, >= 0; see ``corrected_along_rays``."""
-        return corrected_along_rays(mu_per_mm, line_integrals, grid, beams, sweeps=self.sweeps)
+        return corrected_along_rays(mu_per_mm, line_integrals, grid, beams, sweeps=self.sweeps, out=out)
 
 
 @dataclass(frozen=True)
@@ -82,12 +93,13 @@ class SoftConsistency:
         line_integrals: Float[Tensor, "b v c rows cols"],
         grid: VolumeGrid,
         beams: Sequence[Beam],
+        *,
+        out: Float[Tensor, "b c d h w"] | None = None,
     ) -> Float[Tensor, "b c d h w"]:
         """The corrected volume, >= 0; gain and offset are fitted once, to the volume as it comes in."""
-        projected = project(mu_per_mm.clamp_min(0.0), grid, beams)
-        gain, offset = fit_gain_offset(line_integrals, projected)
-        calibrated = gain * line_integrals + offset
-        return corrected_along_rays(mu_per_mm, calibrated, grid, beams, sweeps=self.sweeps, tolerance=self.tolerance)
+        mu = _without_negatives(mu_per_mm, out)
+        gain, offset = fit_gain_offset(line_integrals, project(mu, grid, beams))
+        return _swept(mu, gain * line_integrals + offset, grid, beams, self.sweeps, self.tolerance)
 
 
 @dataclass(frozen=True)
@@ -100,9 +112,11 @@ class NoConsistency:
         line_integrals: Float[Tensor, "b v c rows cols"],  # noqa: ARG002
         grid: VolumeGrid,  # noqa: ARG002
         beams: Sequence[Beam],  # noqa: ARG002
+        *,
+        out: Float[Tensor, "b c d h w"] | None = None,
     ) -> Float[Tensor, "b c d h w"]:
         """``mu_per_mm``."""
-        return mu_per_mm
+        return mu_per_mm if out is None else out.copy_(mu_per_mm)
 
 
 def corrected_along_rays(
@@ -113,8 +127,12 @@ def corrected_along_rays(
     *,
     sweeps: int = 1,
     tolerance: float = 0.0,
+    out: Float[Tensor, "b c d h w"] | None = None,
 ) -> Float[Tensor, "b c d h w"]:
     """Scale the voxels along every ray until the volume's line integrals are those of the films.
+
+    Where gradients are recorded every correction makes new volumes; under ``torch.no_grad`` one volume is corrected in place,
+    slab by slab, with the same bits.
 
     Args:
         mu_per_mm: (B, C, D, H, W) attenuation per mm; negative values count as air.
@@ -123,23 +141,16 @@ def corrected_along_rays(
         beams: the V exposures, corrected one after the other in every sweep.
         sweeps: 1 to 3.
         tolerance: difference in line integral that is left alone.
+        out: (B, C, D, H, W) where the result is written, under ``torch.no_grad`` alone; may be ``mu_per_mm`` itself.
 
     Returns:
         (B, C, D, H, W), >= 0; voxels that no ray meets, and air, are unchanged. Differentiable in volume and films.
 
     Raises:
-        ValueError: for sweeps outside 1 to 3, or what ``project`` refuses.
+        ValueError: for sweeps outside 1 to 3, an ``out`` where gradients are recorded, or what ``project`` refuses.
     """
     _require_sweeps(sweeps)
-    mu = mu_per_mm.clamp_min(0.0)
-    coverage = [backproject(torch.ones_like(line_integrals[:1, :1, :1]), grid, [beam]) for beam in beams]
-    for _ in range(sweeps):
-        for view, beam in enumerate(beams):
-            ratio = _ray_ratio(line_integrals[:, view : view + 1], project(mu, grid, [beam]), tolerance)
-            reached = coverage[view] > 0.0
-            factor = backproject(_sharpened(ratio), grid, [beam]) / torch.where(reached, coverage[view], 1.0)
-            mu = mu * torch.where(reached, factor, 1.0).to(mu.dtype)
-    return mu
+    return _swept(_without_negatives(mu_per_mm, out), line_integrals, grid, beams, sweeps, tolerance)
 
 
 def fit_gain_offset(
@@ -171,6 +182,28 @@ def relative_film_error(
     return difference.flatten(2).norm(dim=2) / line_integrals.flatten(2).norm(dim=2).clamp_min(1e-12)
 
 
+def _without_negatives(mu_per_mm: Tensor, out: Tensor | None) -> Tensor:
+    """A volume of our own to work on: ``out`` if it is given."""
+    if out is None:
+        return mu_per_mm.clamp_min(0.0)
+    if torch.is_grad_enabled():
+        raise ValueError("out must be None where gradients are recorded, got a tensor; call under torch.no_grad()")
+    return torch.clamp_min(mu_per_mm, 0.0, out=out)
+
+
+def _swept(mu: Tensor, films: Tensor, grid: VolumeGrid, beams: Sequence[Beam], sweeps: int, tolerance: float) -> Tensor:
+    """The sweeps on a volume of our own, which is overwritten unless gradients are recorded."""
+    _require_films(films, mu, beams)
+    for _ in range(sweeps):
+        for view, beam in enumerate(beams):
+            ratio = _ray_ratio(films[:, view : view + 1], project(mu, grid, [beam]), tolerance)
+            if torch.is_grad_enabled():
+                mu = scaled_along_rays(mu, _sharpened(ratio), grid, beam)
+            else:
+                scale_along_rays_(mu, _sharpened(ratio), grid, beam)
+    return mu
+
+
 def _ray_ratio(film: Tensor, projected: Tensor, tolerance: float) -> Tensor:
     """What every ray must be multiplied by; 1 where there is nothing to scale."""
     wanted = film
@@ -186,6 +219,17 @@ def _sharpened(ratio: Tensor) -> Tensor:
     films = ratio.flatten(0, 2)[:, None]
     smooth = F.conv2d(F.pad(films, (1, 1, 1, 1), mode="replicate"), torch.outer(kernel, kernel)[None, None])
     return (2.0 * ratio - smooth.view_as(ratio)).clamp_min(0.0)
+
+
+def _require_films(films: Tensor, mu: Tensor, beams: Sequence[Beam]) -> None:
+    wanted = [(*mu.shape[:2], beam.detector.rows, beam.detector.cols) for beam in beams]
+    if [tuple(film.shape) for film in films.unbind(1)] != wanted:
+        raise ValueError(
+            f"line_integrals must hold one film (B, C, rows, cols) per beam of the shapes {wanted}, got {tuple(films.shape)}; "
+            "pass films with the rows and columns of their beams"
+        )
+    if not bool(torch.isfinite(films.detach().sum())):
+        raise ValueError("line_integrals must be finite, got NaN or Inf; the rays of such pixels are to be cropped away")
 
 
 def _require_sweeps(sweeps: int) -> None:
