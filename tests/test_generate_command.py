@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.inferers.tiny_stages import FIELD_MM, chest_hu, write_bundles
+from tests.generate_runs import CENTER_MM, REAL_FILM, run, simulate_film
+from tests.inferers.tiny_stages import write_bundles
 from xct_components.failures import ExitCode, Failure
-from xct_components.generate_command import generate
-from xct_components.geometry import VolumeGrid
-from xct_components.simulate_command import simulate
 
 ROOT = Path(__file__).parent.parent
-REAL_FILM = ROOT / "tests" / "data" / "films" / "00000001_000.png"
-#: Where the CT of the simulated film lies, in its own world; no corner or middle is at the origin.
-CENTER_MM = (33.0, -21.0, 140.0)
 FILES = ["ct.nii.gz", "preview.png", "report.json"]
 LONGEST_COMPLAINT = 320
 # Voxels of 20 and 10 mm that do not lie pixel on voxel, as the field follows the lungs: 1.6 % and 0.8 % on a real CT.
@@ -39,21 +33,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A film of a CT with a dense ball in the patient's left lung, its JSON beside it."""
-    folder = tmp_path_factory.mktemp("film")
-    grid = VolumeGrid.chest((64, 64, 64), FIELD_MM / 64, CENTER_MM)
-    hu = chest_hu(grid)[0, 0].numpy().astype(np.int16)
-    nibabel.save(nibabel.Nifti1Image(hu, grid.affine.numpy()), folder / "ct.nii.gz")
-    simulate(str(folder / "ct.nii.gz"), output=str(folder / "film.nii.gz"), rows=128, cols=128)
-    return folder / "film.nii.gz"
-
-
-def run(film: Path, output: Path, bundles: Path, **options: Any) -> list[str]:
-    """What the command writes; the made-up chests need --accept."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        options = {"stages": 2, "accept": True, "bundles": str(bundles), **options}
-        return [path.name for path in generate(str(film), output=str(output), **options)]
+    return simulate_film(tmp_path_factory.mktemp("film"))
 
 
 def test_the_volume_lies_over_the_ct_that_the_film_was_made_from(film, bundles, tmp_path):
@@ -128,8 +108,8 @@ def test_a_refused_film_weights_and_settings_leave_no_file(film, bundles, tmp_pa
             {"samples": 0},
             {"steps": 0},
             {"mode": "best"},
-            {"format": "dicom"},
             {"format": "jpeg"},
+            {"format": ","},
             {"view": "LL"},
             {"full_size": True},
         ],
@@ -175,12 +155,13 @@ def started(limit: str, size: int, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_a_full_disk_and_little_memory_are_one_line_and_nothing_on_the_disk(film, bundles, tmp_path):
-    settings = ("--output", str(tmp_path / "out"), "--bundles", str(bundles), "--stages", "1", "--format", "nifti")
-    for limit, size, code in (
-        ("RLIMIT_FSIZE", 600, ExitCode.CANNOT_WRITE),
-        ("RLIMIT_AS", 150 << 20, ExitCode.OUT_OF_RESOURCES),
+    settings = ("--output", str(tmp_path / "out"), "--bundles", str(bundles), "--stages", "1")
+    for limit, size, code, format_ in (
+        ("RLIMIT_FSIZE", 600, ExitCode.CANNOT_WRITE, "nifti"),
+        ("RLIMIT_FSIZE", 600, ExitCode.CANNOT_WRITE, "dicom"),
+        ("RLIMIT_AS", 150 << 20, ExitCode.OUT_OF_RESOURCES, "nifti"),
     ):
-        process = started(limit, size, str(film), *settings)
+        process = started(limit, size, str(film), *settings, "--format", format_)
         _, error = process.communicate()
         assert (process.returncode, error.count("\n")) == (code, 1), error
         assert list(tmp_path.iterdir()) == []

@@ -1,27 +1,27 @@
 """``xct generate``: a CT from a chest film, with its uncertainty, a picture and a record of every decision."""
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xct_components.failures import CannotWrite, Failure, OutOfResources, UsageFailure
+from xct_components.generated_files import (
+    BYTES_PER_VOXEL,
+    DICOM_STD_FILE,
+    FORMATS,
+    PREVIEW_FILE,
+    free_targets,
+    write_generated,
+)
 
 if TYPE_CHECKING:
-    from monai.data import MetaTensor
-
     from xct_components.cascade import UnifiedHybridViTCascade
-    from xct_components.inferers.generated_ct import GeneratedCt
 
-FORMATS = ("nifti", "png")
-CT_FILE, STD_FILE, PREVIEW_FILE, REPORT_FILE = "ct.nii.gz", "std.nii.gz", "preview.png", "report.json"
 MOST_STAGES, MOST_SAMPLES, MOST_STEPS = 3, 1000, 1000
-#: int16 voxels of a chest shrink to about half; a full disk should be noticed before the work.
-BYTES_PER_VOXEL_ON_DISK = 2
-#: Level 1 writes 256³ voxels in a second; higher levels take longer and gain 2 %.
-GZIP_LEVEL = 1
+#: What a file needs beyond the core, and the extra that brings it.
+_NEEDS = {PREVIEW_FILE: ("matplotlib", "report"), DICOM_STD_FILE: ("highdicom", "dicom")}
 
 
 def generate(  # noqa: PLR0913 - each argument is an option of the command line
@@ -49,14 +49,16 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
 
     Args:
         film: a .png, .jpg, .tif, .dcm, .nii or .nii.gz file.
-        output: folder for ct.nii.gz (HU), std.nii.gz, preview.png and report.json. It is made if missing.
+        output: folder for ct.nii.gz (HU), std.nii.gz, preview.png and report.json; dicom/IM0001.dcm and so on, and
+            dicom_std.dcm. It is made if missing.
         stages: 1 (64 voxels along each edge, a quick preview), 2 (128) or 3 (256).
         samples: volumes to draw; from two on their standard deviation is written too.
         steps: network evaluations of a sample.
         mode: mean (closest on average, one evaluation a stage) or sample.
         seed: of the noise; the same seed gives the same voxels on the same machine.
         lateral: a lateral film; both films must be simulated from one CT.
-        format: nifti, png or both (nifti,png); report.json is always written.
+        format: nifti, dicom, png or several (nifti,dicom,png); report.json is always written. A DICOM series goes into the
+            study of a DICOM film, else to an anonymous patient; its UIDs are new in every run.
         full_size: 512 x 604 x 512 voxels of 0.625 mm.
         bundles: folder with stage1, stage2 and stage3 (default - XCT_BUNDLES, ./bundles, or the one beside the package).
         device: cpu, cuda, cuda:1.
@@ -71,7 +73,8 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
     _require_settings({"stages": (stages, MOST_STAGES), "samples": (samples, MOST_SAMPLES), "steps": (steps, MOST_STEPS)}, mode)
     if full_size and stages != MOST_STAGES:
         raise UsageFailure(f"full_size is made by stage {MOST_STAGES}, got --stages {stages}")
-    targets = _targets(Path(output), formats, with_std=samples > 1, overwrite=overwrite)
+    targets = free_targets(Path(output), formats, with_std=samples > 1, overwrite=overwrite)
+    _require_libraries(targets)
     from xct_components.cascade import UnifiedHybridViTCascade
 
     with _progress() as bar:
@@ -92,7 +95,7 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
             on_progress=bar,
         )
         bar.stage("writing")
-        return _write(targets, ct)
+        return write_generated(targets, ct, Path(film), Path(lateral) if lateral else None)
 
 
 class _Bar:
@@ -122,16 +125,15 @@ def _progress() -> Iterator[_Bar]:
 
 def _formats(text: str) -> list[str]:
     names = [name.strip().lower() for name in text.split(",") if name.strip()]
-    if "dicom" in names:
-        raise UsageFailure(
-            "format dicom is not there yet: DICOM series come with the hospital integration, which settles whose they are; "
-            "take nifti"
-        )
     if not names or set(names) - set(FORMATS):
-        raise UsageFailure(f"format must be {' or '.join(FORMATS)}, or both with a comma, got {text!r}")
-    if "png" in names and find_spec("matplotlib") is None:
-        raise Failure("preview.png needs matplotlib: pip install 'xct-components[report]', or --format nifti")
+        raise UsageFailure(f"format must be {', '.join(FORMATS)}, or several with commas between, got {text!r}")
     return names
+
+
+def _require_libraries(targets: dict[str, Path]) -> None:
+    for name, (library, extra) in _NEEDS.items():
+        if name in targets and find_spec(library) is None:
+            raise Failure(f"{name} needs {library}: pip install 'xct-components[{extra}]', or choose another --format")
 
 
 def _require_settings(counts: dict[str, tuple[int, int]], mode: str) -> None:
@@ -142,28 +144,11 @@ def _require_settings(counts: dict[str, tuple[int, int]], mode: str) -> None:
         raise UsageFailure(f"mode must be mean or sample, got {mode!r}")
 
 
-def _targets(folder: Path, formats: list[str], *, with_std: bool, overwrite: bool) -> dict[str, Path]:
-    """The files to write, once it is clear that they can be written and that nothing is lost by it."""
-    names = [CT_FILE, *([STD_FILE] if with_std else [])] if "nifti" in formats else []
-    names += [PREVIEW_FILE] if "png" in formats else []
-    targets = {name: folder / name for name in (*names, REPORT_FILE)}
-    parent = folder if folder.is_dir() else folder.absolute().parent
-    if folder.exists() and not folder.is_dir():
-        raise CannotWrite(f"cannot write to {folder}: it is a file; name a folder")
-    if not parent.is_dir():
-        raise CannotWrite(f"cannot make the folder {folder}: {parent} does not exist")
-    if not os.access(parent, os.W_OK):
-        raise CannotWrite(f"cannot write to {folder}: no permission for {parent}")
-    taken = [path.name for path in targets.values() if path.exists()]
-    if taken and not overwrite:
-        raise CannotWrite(f"{folder} already holds {', '.join(taken)}; choose another folder, or add --overwrite")
-    return targets
-
-
 def _require_room(
     cascade: "UnifiedHybridViTCascade", targets: dict[str, Path], mode: str, samples: int, device: str, *, full_size: bool
 ) -> None:
     """Refuse what cannot end well before it begins: too little memory, too little disk."""
+    import math
     import shutil
 
     import torch
@@ -179,67 +164,12 @@ def _require_room(
         way_out = f"--stages {fitting[-1]} fits ({_gib(needs[fitting[-1] - 1])})" if fitting else "use a larger machine"
         size = " x ".join(map(str, shapes[-1]))
         raise OutOfResources(f"{size} voxels need about {_gib(needs[-1])} of memory, {_gib(free)} are available; {way_out}")
-    d, h, w = shapes[-1]
-    volumes = sum(name in targets for name in (CT_FILE, STD_FILE))
+    result = math.prod(shapes[-1]) * sum(size for name, size in BYTES_PER_VOXEL.items() if name in targets)
     folder = next(iter(targets.values())).absolute().parent
     left = shutil.disk_usage(folder if folder.is_dir() else folder.parent).free
-    if left < volumes * d * h * w * BYTES_PER_VOXEL_ON_DISK:
-        raise CannotWrite(
-            f"cannot write to {folder.name}: the disk has {_gib(left)} left, the result may take {volumes} volumes"
-        )
+    if left < result:
+        raise CannotWrite(f"cannot write to {folder.name}: the disk has {_gib(left)} left, the result may take {_gib(result)}")
 
 
 def _gib(count: int) -> str:
     return f"{count / 2**30:.1f} GiB"
-
-
-def _write(targets: dict[str, Path], ct: "GeneratedCt") -> list[Path]:
-    """All files or none; the folder too."""
-    from xct_components.data.atomic_files import written_together
-    from xct_components.report import write_json, write_preview
-
-    write: dict[str, Callable[[Path], None]] = {
-        CT_FILE: lambda path: _write_nifti(path, ct.volume, "SYNTHETIC CT from a film, not for diagnosis"),
-        STD_FILE: lambda path: _write_nifti(path, ct.std, "SYNTHETIC CT: standard deviation, HU"),
-        PREVIEW_FILE: lambda path: write_preview(path, ct),
-        REPORT_FILE: lambda path: write_json(path, ct),
-    }
-    with _folder(next(iter(targets.values())).parent), written_together(*targets.values()) as drafts:
-        for name, draft in zip(targets, drafts, strict=True):
-            write[name](draft)
-    return list(targets.values())
-
-
-@contextmanager
-def _folder(folder: Path) -> Iterator[None]:
-    """The folder, which goes again if it was made here and what is inside fails."""
-    made = not folder.exists()
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise CannotWrite(f"cannot make the folder {folder}: {error.strerror}") from error
-    try:
-        yield
-    except BaseException:
-        if made:
-            folder.rmdir()
-        raise
-
-
-def _write_nifti(path: Path, volume: "MetaTensor | None", description: str) -> None:
-    """Whole HU in (D, H, W) with their RAS affine; the same bytes for the same volume."""
-    import gzip
-
-    import nibabel
-    import numpy as np
-
-    if volume is None:
-        raise ValueError("volume must be given for a file that is written, got None; a std needs at least two samples")
-    image = nibabel.Nifti1Image(volume[0].round().numpy().astype(np.int16), np.asarray(volume.affine))
-    image.set_sform(image.affine, code="scanner")
-    image.set_qform(image.affine, code="scanner")
-    image.header.set_xyzt_units("mm")
-    image.header.set_slope_inter(1, 0)
-    image.header["descrip"] = description.encode()
-    with path.open("wb") as stream, gzip.GzipFile("", "wb", GZIP_LEVEL, stream, mtime=0) as packed:
-        image.to_stream(packed)

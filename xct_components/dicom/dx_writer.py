@@ -7,7 +7,6 @@ film has the same UIDs wherever it is made, and nothing of the CT's header is ca
 from __future__ import annotations
 
 import hashlib
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from jaxtyping import UInt16
 
 from xct_components import __version__
 from xct_components.data.simulate.chest_exposure import ChestExposure
+from xct_components.dicom.elements import code, decimal, item, uid
 
 SIMULATED = "SIMULATED FROM CT - NOT FOR DIAGNOSIS"
 #: View Code Sequence, PS3.16 CID 4010 (SNOMED CT).
@@ -46,9 +46,9 @@ def write_dx_film(
 
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    meta.MediaStorageSOPInstanceUID = _uid(ct_sha256, repr(exposure), description, hashlib.sha256(pixels.tobytes()).hexdigest())
+    meta.MediaStorageSOPInstanceUID = uid(ct_sha256, repr(exposure), description, hashlib.sha256(pixels.tobytes()).hexdigest())
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = _uid("implementation")
+    meta.ImplementationClassUID = uid("implementation")
     film = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     film.SOPClassUID, film.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     _identify(film, exposure, ct_sha256)
@@ -64,8 +64,8 @@ def _identify(film: Any, exposure: ChestExposure, ct_sha256: str) -> None:
     film.PatientID = f"XCT-{ct_sha256[:16]}"
     film.PatientName = f"SIMULATED^{film.PatientID}"
     film.PatientBirthDate = film.PatientSex = ""
-    film.StudyInstanceUID = _uid(ct_sha256, "study")
-    film.SeriesInstanceUID = _uid(ct_sha256, "series", repr(exposure))
+    film.StudyInstanceUID = uid(ct_sha256, "study")
+    film.SeriesInstanceUID = uid(ct_sha256, "series", repr(exposure))
     film.StudyDate = film.StudyTime = film.AccessionNumber = film.ReferringPhysicianName = ""
     film.StudyID = "1"
     film.StudyDescription = SIMULATED
@@ -86,29 +86,29 @@ def _derive(film: Any, description: str) -> None:
     film.LossyImageCompression = "00"
     film.DerivationDescription = f"Radiograph computed from a CT. {description}".strip()
     film.ImageComments = SIMULATED
-    equipment = _item(Manufacturer="xct-components", ManufacturerModelName="xct simulate", SoftwareVersions=__version__)
-    equipment.PurposeOfReferenceCodeSequence = [_code("109100", "DCM", "Synthesizing Equipment")]
+    equipment = item(Manufacturer="xct-components", ManufacturerModelName="xct simulate", SoftwareVersions=__version__)
+    equipment.PurposeOfReferenceCodeSequence = [code("109100", "DCM", "Synthesizing Equipment")]
     film.ContributingEquipmentSequence = [equipment]
 
 
 def _position(film: Any, exposure: ChestExposure) -> None:
     """View, distances and scale (C.8.11.4, C.8.11.5, 10.7)."""
-    code, meaning = _VIEW_CODES[exposure.view]
-    view = _code(code, "SCT", meaning)
+    value, meaning = _VIEW_CODES[exposure.view]
+    view = code(value, "SCT", meaning)
     view.ViewModifierCodeSequence = []
     film.ViewPosition = exposure.view
     film.ViewCodeSequence = [view]
     film.PatientOrientation = _ORIENTATIONS[exposure.view]
     film.ImageLaterality = "U"
     film.BodyPartExamined = "CHEST"
-    film.AnatomicRegionSequence = [_code("816094009", "SCT", "Chest")]
+    film.AnatomicRegionSequence = [code("816094009", "SCT", "Chest")]
     film.AcquisitionContextSequence = []
     film.PositionerType, film.DetectorType = "NONE", ""
-    film.DistanceSourceToDetector = _decimal(exposure.beam.source_to_detector_mm)
-    film.DistanceSourceToPatient = _decimal(exposure.source_to_patient_mm)
-    film.EstimatedRadiographicMagnificationFactor = _decimal(exposure.magnification)
-    film.ImagerPixelSpacing = [_decimal(size) for size in exposure.beam.detector.pitch_mm]
-    film.PixelSpacing = [_decimal(size) for size in exposure.pixel_in_patient_mm]
+    film.DistanceSourceToDetector = decimal(exposure.beam.source_to_detector_mm)
+    film.DistanceSourceToPatient = decimal(exposure.source_to_patient_mm)
+    film.EstimatedRadiographicMagnificationFactor = decimal(exposure.magnification)
+    film.ImagerPixelSpacing = [decimal(size) for size in exposure.beam.detector.pitch_mm]
+    film.PixelSpacing = [decimal(size) for size in exposure.pixel_in_patient_mm]
     film.PixelSpacingCalibrationType = "GEOMETRY"
     film.PixelSpacingCalibrationDescription = "In the plane of the body's middle"
 
@@ -125,28 +125,3 @@ def _picture(film: Any, pixels: np.ndarray) -> None:
     film.PresentationLUTShape = "IDENTITY"
     film.WindowCenter, film.WindowWidth = "32768", "65536"
     film.PixelData = pixels.astype("<u2").tobytes()
-
-
-def _uid(*sources: str) -> Any:
-    """A UID of the 2.25 root (PS3.5 B.2), the same for the same sources."""
-    from pydicom.uid import UID
-
-    return UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '/'.join(('xct-components', *sources))).int}")
-
-
-def _code(value: str, scheme: str, meaning: str) -> Any:
-    return _item(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning)
-
-
-def _item(**attributes: Any) -> Any:
-    from pydicom.dataset import Dataset
-
-    item = Dataset()
-    for keyword, value in attributes.items():
-        setattr(item, keyword, value)
-    return item
-
-
-def _decimal(value: float) -> str:
-    """A Decimal String (at most 16 characters)."""
-    return f"{value:.10g}"

@@ -1,0 +1,43 @@
+"""A folder that appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from xct_components.data.atomic_files import flush_to_disk
+from xct_components.failures import CannotWrite, Failure, first_line
+
+
+@contextmanager
+def written_folder(target: Path) -> Iterator[Path]:
+    """A hidden, empty neighbour of ``target`` to write to; it takes the target's name when the block succeeds.
+
+    A folder that has the name is replaced as a whole. A failure or an interruption before that leaves it as it was. (A killed
+    process may leave a hidden ``.part-...`` folder.)
+
+    Raises:
+        CannotWrite: if the parent is missing or not writable, or the disk is full.
+    """
+    draft, old = (target.with_name(f".part-{os.getpid()}-{target.name}{end}") for end in ("", "-old"))
+    try:
+        draft.mkdir()
+        yield draft
+        for file in (*draft.iterdir(), draft):
+            flush_to_disk(file)
+        if target.exists():
+            target.replace(old)
+        draft.replace(target)
+        flush_to_disk(target.parent)
+    except Failure:
+        raise
+    except OSError as error:
+        raise CannotWrite(f"cannot write {target}: {error.strerror or first_line(error)}") from error
+    finally:
+        if old.exists() and not target.exists():
+            old.replace(target)
+        for left in (draft, old):
+            shutil.rmtree(left, ignore_errors=True)
