@@ -15,6 +15,7 @@ from xct_components.data.film.reference import ChestFilms
 from xct_components.data.film.reference_case import chest_films
 from xct_components.data.prepare.chest_grid import cascade_grid
 from xct_components.data.prepare.prepared_case import patient_only
+from xct_components.data.prepare.resampling import resampled
 from xct_components.data.simulate.chest_exposure import ChestExposure, chest_exposure_for
 from xct_components.data.simulate.film_files import display_pixels
 from xct_components.data.simulate.simulated_film import SimulatedFilm, simulate_film
@@ -31,6 +32,13 @@ CURVES = {
     "gamma 1.6": DisplayCurve(window=(0.0, 6.5), gamma=1.6),
 }
 LATERAL_CURVE = DisplayCurve(window=(0.5, 8.5))
+#: The same displays for lateral films, whose rays are longer.
+LATERAL_CURVES = {
+    "linear": LATERAL_CURVE,
+    "S-shaped": DisplayCurve(window=(0.5, 8.5), contrast=6.0),
+    "gamma 0.6": DisplayCurve(window=(0.0, 8.5), gamma=0.6),
+    "gamma 1.6": DisplayCurve(window=(0.0, 8.5), gamma=1.6),
+}
 #: How a film may arrive: quarter turns, mirrored, reversed grey.
 ARRIVALS = {
     "upright": (0, False, False),
@@ -54,8 +62,12 @@ class CtCase:
         frontal: PA film with the body in the middle, table included.
         lateral: left lateral film, likewise.
         exposure: of the frontal film.
+        lateral_exposure: of the lateral film.
         training_film: (128, 128) line integrals of the prepared CT on the cascade's field.
         scanned: (128, 128), whether a pixel's rays cross the CT.
+        lateral_training_film: as ``training_film``, left lateral.
+        lateral_scanned: as ``scanned``, left lateral.
+        prepared_hu: (1, 1, 64, 64, 64) HU of the prepared CT.
     """
 
     name: str
@@ -63,8 +75,12 @@ class CtCase:
     frontal: SimulatedFilm
     lateral: SimulatedFilm
     exposure: ChestExposure
+    lateral_exposure: ChestExposure
     training_film: Tensor
     scanned: Tensor
+    lateral_training_film: Tensor
+    lateral_scanned: Tensor
+    prepared_hu: Tensor
 
     def grey(self, view: ChestView, curve: DisplayCurve, arrival: str) -> np.ndarray:
         """(rows, cols) uint16 as displayed, in one of ARRIVALS."""
@@ -84,14 +100,21 @@ def _ct_case(name: str, ct_hu: Tensor, grid: VolumeGrid) -> CtCase:
     exposures = {view: chest_exposure_for(ct_hu, grid, view) for view in ("PA", "LL")}
     patient = patient_only(ct_hu, grid)
     field = cascade_grid(patient.ct, patient.center_hdw, 64)
-    beams = [chest_beam_covering(field, "PA", FIELD_PIXELS, FIELD_PIXELS)]
+    views: tuple[ChestView, ...] = ("PA", "LL")
+    beams = [chest_beam_covering(field, view, FIELD_PIXELS, FIELD_PIXELS) for view in views]
     alone = torch.from_numpy(patient.ct.hu).float()[None, None]
+    truths = project(hu_to_mu_per_mm(alone), patient.ct.grid, beams)[0, :, 0]
+    scanned = project(torch.ones_like(alone), patient.ct.grid, beams)[0, :, 0] > 0.0
     return CtCase(
         name=name,
         films=chest_films(name, ct_hu, grid),
         frontal=simulate_film(ct_hu, grid, exposures["PA"].beam),
         lateral=simulate_film(ct_hu, grid, exposures["LL"].beam),
         exposure=exposures["PA"],
-        training_film=project(hu_to_mu_per_mm(alone), patient.ct.grid, beams)[0, 0, 0],
-        scanned=project(torch.ones_like(alone), patient.ct.grid, beams)[0, 0, 0] > 0.0,
+        lateral_exposure=exposures["LL"],
+        training_film=truths[0],
+        scanned=scanned[0],
+        lateral_training_film=truths[1],
+        lateral_scanned=scanned[1],
+        prepared_hu=torch.from_numpy(resampled(patient.ct, patient.center_hdw, field)).float()[None, None],
     )

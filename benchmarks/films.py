@@ -129,7 +129,7 @@ def _errors(case: CtCase, film: ChestFilm, reference: FilmReference) -> dict[str
     """Relative error ||calibrated - true|| / ||true|| within the body, in the three senses of the module's docstring."""
     crop = film.record["crop"]
     truth = case.frontal.line_integrals[slice(*crop["rows"]), slice(*crop["cols"])]
-    curve, _ = fitted_response(film.pixels[0, 0], film.pose, reference)
+    curve, _ = fitted_response(film.pixels[0, 0], film.pose, reference.frontal_greys)
     found = {"response": _relative(curve.line_integrals(film.pixels[0, 0]), truth, truth > BODY_INTEGRAL)}
     known = replace(film, pixel_mm=case.exposure.beam.detector.pitch_mm, magnification=case.exposure.magnification)
     for name, variant in (("placed by anatomy", film), ("placed by pixel size", known)):

@@ -27,12 +27,13 @@ def film(
 ) -> list[Path]:
     """Calibrate a chest film: line integrals where the cascade expects them, a preview and a record.
 
-    What is not an upright frontal chest film is refused with the reason. Research only, not for diagnosis.
+    What is not an upright chest film of the view is refused with the reason. Research only, not for diagnosis.
 
     Args:
         film: a .png, .jpg, .tif, .dcm, .nii or .nii.gz file.
         output: film.nii.gz (line integrals, float32); film.png and film.json are written beside it.
-        view: PA or AP, if you have seen that it is an upright frontal film and the program is not sure.
+        view: PA or AP, if you have seen that it is an upright frontal film and the program is not sure; LATERAL for a lateral
+            film, which xct generate takes beside a frontal one.
         accept: take the film whatever speaks against it.
         rows: pixels from top to bottom, over 320 mm in the patient.
         cols: pixels from left to right, over 320 mm in the patient.
@@ -45,16 +46,22 @@ def film(
     for name, count in (("rows", rows), ("cols", cols)):
         if not 1 <= count <= MOST_SIDE_PIXELS:
             raise UsageFailure(f"{name} must lie between 1 and {MOST_SIDE_PIXELS}, got {count}")
-    from xct_components.data.film.calibration import calibrated_film
-    from xct_components.data.film.reading import read_film
-
-    chest = read_film(film, view=view.upper() if view else None, accept=accept)
-    try:
-        calibrated = calibrated_film(chest, rows, cols)
-    except ValueError as error:
-        raise RefusedInput(f"{Path(film).name} cannot be calibrated: {error}") from error
+    calibrated = _calibrated(film, view.upper() if view else None, rows, cols, accept=accept)
     _write(targets, calibrated)
     return targets
+
+
+def _calibrated(film: str, view: str | None, rows: int, cols: int, *, accept: bool) -> "CalibratedFilm":
+    from xct_components.data.film.calibration import calibrated_film
+    from xct_components.data.film.lateral_calibration import calibrated_lateral
+    from xct_components.data.film.lateral_reading import read_lateral
+    from xct_components.data.film.reading import read_film
+
+    chest = read_lateral(film, accept=accept) if view == "LATERAL" else read_film(film, view=view, accept=accept)
+    try:
+        return calibrated_lateral(chest, None, rows, cols) if view == "LATERAL" else calibrated_film(chest, rows, cols)
+    except ValueError as error:
+        raise RefusedInput(f"{Path(film).name} cannot be calibrated: {error}") from error
 
 
 def _free_targets(target: Path, source: Path, *, overwrite: bool) -> list[Path]:

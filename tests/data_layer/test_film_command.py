@@ -35,6 +35,16 @@ def test_line_integrals_preview_and_record_are_written_and_can_be_read_again(tmp
     assert again["response"]["curve"] is None  # they are line integrals already
 
 
+def test_a_film_is_calibrated_as_a_lateral_one_if_the_user_insists(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        written = film(str(FILM), output=str(tmp_path / "out.nii.gz"), rows=32, cols=32, view="lateral", accept=True)
+    record = json.loads(written[2].read_text())
+    assert any("another view: frontal" in reason for reason in record["accepted_despite"])
+    assert record["view"]["side_at_detector"] == "LL"
+    assert nibabel.load(written[0]).shape == (32, 32, 1)
+
+
 def test_a_refused_film_leaves_no_file(tmp_path):
     turned = tmp_path / "turned.png"
     Image.fromarray(np.rot90(np.asarray(Image.open(FILM)), 2).copy()).save(turned)

@@ -148,3 +148,23 @@ def test_other_modalities_and_cines_are_refused(tmp_path):
 def test_another_body_part_and_raw_images_are_concerns(tmp_path):
     source = film_from_file(with_tags(tmp_path, BodyPartExamined="HIP", PresentationIntentType="FOR PROCESSING"))
     assert len(source.concerns) == 2
+
+
+def test_the_tags_say_which_way_the_patient_of_a_lateral_film_looks(tmp_path):
+    stored = plain_pixels()
+    for orientation, facing, pixels in (
+        (["A", "F"], "right", stored),
+        (["P", "F"], "left", stored),
+        (["P", "H"], "left", stored[::-1]),
+        (["L", "F"], None, stored),
+    ):
+        source = film_from_file(with_tags(tmp_path, PatientOrientation=orientation))
+        assert source.facing == facing
+        np.testing.assert_array_equal(source.pixels, pixels)
+
+
+@pytest.mark.parametrize(("name", "position"), [("LateralProjection", None), ("LeftLateral", "LL"), ("RightLateral", "RL")])
+def test_a_view_code_says_which_side_stood_at_the_detector(name, position, tmp_path):
+    code = getattr(codes.cid4010, name)
+    source = film_from_file(with_tags(tmp_path, ViewCodeSequence=[view_code(code.value, code.meaning)]))
+    assert (source.view, source.view_position) == ("lateral", position)

@@ -11,9 +11,13 @@ from torch import Tensor
 
 from xct_components.geometry import Beam, VolumeGrid
 from xct_components.geometry.vectors import Vector3
+from xct_components.inferers.frontal_first import FrontalFirst
 from xct_components.inferers.stage_films import BODY_SHARE, resampled_film
 from xct_components.networks.cascade_stage import CascadeStage
 from xct_components.physics.consistency import Consistency, HardConsistency, SoftConsistency
+
+#: What the record of a film says under "geometry_from" if its place and scale were estimated from the picture.
+CALIBRATED = "calibration"
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,13 @@ class CascadeFilm:
     def believed(self) -> Consistency:
         """How far physics should believe the films: hard for exact ones, soft for estimates.
 
-        Views are corrected in turn, each undoing a little of the other: two of them take a sweep more.
+        Views are corrected in turn, each undoing a little of the other: two of them take a sweep more. Of two calibrated films
+        the lateral one is believed less, and the frontal one has the last word.
         """
-        return HardConsistency(sweeps=2 if len(self.beams) == 1 else 3) if self.exact else SoftConsistency()
+        if self.exact:
+            return HardConsistency(sweeps=2 if len(self.beams) == 1 else 3)
+        placed_by_eye = self.record.get("second_film", {}).get("geometry_from") == CALIBRATED
+        return FrontalFirst() if placed_by_eye else SoftConsistency()
 
     @property
     def body_share(self) -> float:

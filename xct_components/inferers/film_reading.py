@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from pathlib import Path
@@ -12,24 +11,19 @@ import torch
 from torch import Tensor
 
 from xct_components.data.film.calibration import CalibratedFilm, calibrated_film
-from xct_components.data.film.pixels import film_from_file
+from xct_components.data.film.one_patient import require_one_patient
 from xct_components.data.film.reading import ChestFilm, read_film
 from xct_components.data.simulate.chest_exposure import FIELD_MM
-from xct_components.data.simulate.film_files import WHITE
-from xct_components.data.simulate.film_geometry import SCHEMA
-from xct_components.failures import RefusedInput, UnreadableInput, UsageFailure
+from xct_components.failures import RefusedInput, UsageFailure
 from xct_components.geometry import Beam, ConeBeam, VolumeGrid, chest_beam_covering
 from xct_components.geometry.vectors import as_tensor, as_vector3
-from xct_components.inferers.cascade_film import CascadeFilm
-from xct_components.physics.attenuation import FILM_ENERGY_KEV
+from xct_components.inferers.cascade_film import CALIBRATED, CascadeFilm
+from xct_components.inferers.lateral_film_reading import read_lateral_film
+from xct_components.inferers.simulated_geometry import geometry_facts, measured_film, simulated_geometry
 
-#: A simulated film has one of these endings, and its geometry in a JSON of the same name.
-FILM_SUFFIXES = (".nii.gz", ".nii", ".png", ".dcm")
-FRONTAL, LATERAL = ("PA", "AP"), ("LL", "RL")
+FRONTAL = ("PA", "AP")
 #: Rows and columns at which a real film is read, over 320 mm: 0.625 mm, as fine as the finest volume.
 CALIBRATED_PIXELS = 512
-#: A picture with more than this share of plain white pixels has lost the line integrals of its densest parts.
-MOST_CUT_OFF = 0.002
 #: The middle of the lungs is not sought further than this from the middle of a simulated film, in mm.
 MOST_SHIFT_MM = 80.0
 
@@ -55,28 +49,7 @@ def read_cascade_film(path: str | Path, *, view: str | None = None, accept: bool
         film = calibrated_film(chest, CALIBRATED_PIXELS, CALIBRATED_PIXELS)
     except ValueError as error:
         raise RefusedInput(f"{path.name} cannot be calibrated: {error}") from error
-    return CascadeFilm(film.line_integrals, (film.beam,), record={**film.record, "geometry_from": "calibration"})
-
-
-def read_lateral_film(path: str | Path, frontal: CascadeFilm) -> CascadeFilm:
-    """A lateral film of the patient of ``frontal``.
-
-    Raises:
-        RefusedInput: unless both films were simulated from the same CT: without geometry nobody knows how the two lie.
-    """
-    path = Path(path)
-    geometry = simulated_geometry(path)
-    if geometry is None or frontal.record.get("ct_sha256") is None:
-        raise RefusedInput(
-            f"{path.name if geometry is None else 'the frontal film'} has no geometry: how a real lateral film lies to the "
-            "frontal one cannot be calibrated; leave --lateral out"
-        )
-    if geometry["view"] not in LATERAL:
-        raise RefusedInput(f"{path.name} is a {geometry['view']} film, not a lateral one (LL or RL)")
-    if geometry["ct"]["voxels_sha256"] != frontal.record["ct_sha256"]:
-        raise RefusedInput(f"{path.name} was simulated from another CT than the frontal film")
-    values, beam, exact = _measured(path, geometry)
-    return CascadeFilm(values, (beam,), exact=exact, record=_facts(geometry, path))
+    return CascadeFilm(film.line_integrals, (film.beam,), record={**film.record, "geometry_from": CALIBRATED})
 
 
 def as_cascade_film(
@@ -91,22 +64,28 @@ def as_cascade_film(
     Args:
         xray: a file (see ``read_cascade_film``), a calibrated film, or line integrals (rows, cols) of a PA film that shows
             exactly the cascade's own field; they count as exact.
-        lateral: see ``read_lateral_film``.
+        lateral: a second film of the same patient; see ``read_lateral_film``.
         view: see ``read_cascade_film``.
-        accept: likewise.
+        accept: likewise, for both films.
 
     Raises:
         UsageFailure: for a tensor of another shape.
+        UnreadableInput: see ``read_cascade_film`` and ``read_lateral_film``.
+        RefusedInput: likewise, and for DICOM films of two patients.
     """
     if isinstance(xray, CascadeFilm):
         film = xray
     elif isinstance(xray, CalibratedFilm):
-        film = CascadeFilm(xray.line_integrals, (xray.beam,), record={**xray.record, "geometry_from": "calibration"})
+        film = CascadeFilm(xray.line_integrals, (xray.beam,), record={**xray.record, "geometry_from": CALIBRATED})
     elif isinstance(xray, Tensor):
         film = _from_tensor(xray)
     else:
         film = read_cascade_film(os.fspath(xray), view=view, accept=accept)
-    return film if lateral is None else film.with_view(read_lateral_film(os.fspath(lateral), film))
+    if lateral is None:
+        return film
+    if isinstance(xray, str | os.PathLike):
+        require_one_patient(Path(xray), Path(lateral))
+    return film.with_view(read_lateral_film(os.fspath(lateral), film, accept=accept))
 
 
 def _from_tensor(line_integrals: Tensor) -> CascadeFilm:
@@ -118,45 +97,15 @@ def _from_tensor(line_integrals: Tensor) -> CascadeFilm:
     return CascadeFilm(plain, (beam,), exact=True, record={"geometry_from": "the cascade's own PA exposure"})
 
 
-def simulated_geometry(path: Path) -> dict[str, Any] | None:
-    """The JSON that ``xct simulate`` wrote beside a film; None if there is none.
-
-    Raises:
-        UnreadableInput: if there is one, but damaged.
-    """
-    suffix = next((suffix for suffix in FILM_SUFFIXES if path.name.lower().endswith(suffix)), None)
-    if suffix is None:
-        return None
-    beside = path.with_name(path.name[: -len(suffix)] + ".json")
-    try:
-        document = json.loads(beside.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UnreadableInput(
-            f"{beside.name} beside {path.name} cannot be read; move it away or simulate the film again"
-        ) from error
-    return document if isinstance(document, dict) and document.get("schema") == SCHEMA else None
-
-
 def _with_geometry(chest: ChestFilm, geometry: dict[str, Any], path: Path) -> CascadeFilm:
     if geometry["view"] not in FRONTAL:
         raise RefusedInput(f"{path.name} is a {geometry['view']} film; give the frontal film first, this one as --lateral")
     if chest.record["polarity"]["reversed"]:
         raise RefusedInput(f"{path.name} has a reversed grey scale; its JSON is that of another film: move it away")
-    values, beam, exact = _measured(path, geometry)
+    values, beam, exact = measured_film(path, geometry)
     center_mm, center_from = _center(chest, beam, geometry)
-    record = {**chest.record, **_facts(geometry, path), "crop": None, "field_center_from": center_from}
+    record = {**chest.record, **geometry_facts(geometry, path), "crop": None, "field_center_from": center_from}
     return CascadeFilm(values, (beam,), center_mm, exact, record)
-
-
-def _measured(path: Path, geometry: dict[str, Any]) -> tuple[Tensor, Beam, bool]:
-    """The whole film with its air borders, which say as much as the rest: values (1, 1, 1, rows, cols), beam, exactness."""
-    source = film_from_file(path)
-    pixels = torch.from_numpy(source.pixels)
-    beam = _beam(geometry, source.pixels.shape, path)
-    values = _line_integrals(pixels, source.line_integrals, geometry)
-    return values[None, None, None], beam, _exact(pixels, source.line_integrals, geometry)
 
 
 def _center(chest: ChestFilm, beam: Beam, geometry: dict[str, Any]) -> tuple[tuple[float, float, float], str]:
@@ -176,38 +125,3 @@ def _center(chest: ChestFilm, beam: Beam, geometry: dict[str, Any]) -> tuple[tup
     return as_vector3(
         as_tensor(middle) + shift, "center_mm"
     ), "the middle of the lungs on the film, in the depth of the body's middle"
-
-
-def _beam(geometry: dict[str, Any], shape: tuple[int, ...], path: Path) -> Beam:
-    beam = Beam.from_json(geometry["beam"])
-    expected = (beam.detector.rows, beam.detector.cols)
-    if tuple(shape) != expected:
-        raise RefusedInput(
-            f"{path.name} has {shape[1]} x {shape[0]} pixels, its JSON is of a film of {expected[1]} x {expected[0]}; "
-            "move it away, or simulate the film again"
-        )
-    return beam
-
-
-def _line_integrals(pixels: Tensor, are_integrals: bool, geometry: dict[str, Any]) -> Tensor:
-    """The film's own line integrals, or those that its grey values stand for; black is nothing at all."""
-    if are_integrals:
-        return pixels.float().clamp_min(0.0)
-    low, high = geometry["display"]["window"]
-    return torch.where(pixels > 0.0, low + pixels.float() / WHITE * (high - low), 0.0)
-
-
-def _exact(pixels: Tensor, are_integrals: bool, geometry: dict[str, Any]) -> bool:
-    """Whether the values are line integrals at the cascade's energy: without film formation, and not cut off at white."""
-    physics = geometry["physics"]
-    cut_off = 0.0 if are_integrals else float((pixels >= WHITE).float().mean())
-    return cut_off <= MOST_CUT_OFF and physics["film_formation"] is None and physics["energy_kev"] == FILM_ENERGY_KEV
-
-
-def _facts(geometry: dict[str, Any], path: Path) -> dict[str, Any]:
-    return {
-        "geometry_from": f"the JSON of {path.name}, written by {geometry['software']}",
-        "simulated_view": geometry["view"],
-        "ct_sha256": geometry["ct"]["voxels_sha256"],
-        "physics": geometry["physics"],
-    }

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xct_components.data.film.agreement import shrunk
+from xct_components.data.film.grey_reference import GreyReference
 from xct_components.data.film.reading import ChestFilm
 from xct_components.data.film.reference import FilmReference, film_reference
 from xct_components.data.film.response import fitted_response
@@ -60,23 +61,52 @@ def calibrated_film(
     Raises:
         ValueError: if the film shows too little of a chest to fit a response.
     """
-    reference = reference or film_reference()
+    greys = (reference or film_reference()).frontal_greys
+    integrals, response = own_line_integrals(film, greys)
+    mm_per_pixel, placement = _placement(film)
+    values, covered = on_cascade_field(integrals, film.pose.middle, mm_per_pixel, rows, cols)
+    record = calibration_record(film, placement, response, values, covered)
+    view: ChestView = "AP" if "AP" in (film.record["view"]["user"], film.record["view"]["tags"]) else "PA"
+    beam = chest_beam_covering(VolumeGrid.chest((64, 64, 64), FIELD_MM / 64), view, rows, cols)
+    return CalibratedFilm(values[None, None, None], covered[None, None, None], beam, record)
+
+
+def own_line_integrals(film: ChestFilm, greys: GreyReference) -> tuple[Float[Tensor, "rows cols"], dict[str, Any]]:
+    """Line integrals on the film's own pixels, and how they were found.
+
+    Raises:
+        ValueError: if the film shows too little of a chest to fit a response.
+    """
     pixels = film.pixels[0, 0]
     if film.line_integrals:
-        integrals = pixels.clamp_min(0.0)
-        response: dict[str, Any] = {"curve": None, "note": "the film already holds line integrals"}
-    else:
-        curve, fit = fitted_response(pixels, film.pose, reference)
-        integrals, response = curve.line_integrals(pixels), {"curve": curve.to_json(), "fit": fit}
-    mm_per_pixel, placement = _placement(film)
-    values, covered = _on_field(integrals, film.pose.middle, mm_per_pixel, rows, cols)
+        return pixels.clamp_min(0.0), {"curve": None, "note": "the film already holds line integrals"}
+    curve, fit = fitted_response(pixels, film.pose, greys)
+    return curve.line_integrals(pixels), {"curve": curve.to_json(), "fit": fit}
+
+
+def calibration_record(
+    film: ChestFilm,
+    placement: dict[str, Any],
+    response: dict[str, Any],
+    values: Float[Tensor, "rows cols"],
+    covered: Bool[Tensor, "rows cols"],
+) -> dict[str, Any]:
+    """The film's record with every decision of its calibration; warns of what the user should know.
+
+    Args:
+        film: what was calibrated.
+        placement: scale and place, and its ``warnings``.
+        response: from ``own_line_integrals``.
+        values: line integrals on the field.
+        covered: where the film shows the field.
+    """
     open_share = 1.0 - float(covered.float().mean())
     warnings = list(placement.pop("warnings"))
     if open_share > OPEN_SHARE:
         warnings.append(f"the film leaves {open_share:.0%} of the field open; it is filled with the nearest values")
     for note in warnings:
-        python_warnings.warn(f"{film.record['file']['name']}: {note}", InputWarning, stacklevel=2)
-    record = {
+        python_warnings.warn(f"{film.record['file']['name']}: {note}", InputWarning, stacklevel=3)
+    return {
         **film.record,
         "placement": {**placement, "covered_share": round(1.0 - open_share, 4)},
         "response": response,
@@ -84,9 +114,6 @@ def calibrated_film(
         "line_integral_quantiles": [round(float(q), 3) for q in values.quantile(torch.tensor([0.01, 0.25, 0.5, 0.75, 0.99]))],
         "warnings": [*film.record["warnings"], *warnings],
     }
-    view: ChestView = "AP" if "AP" in (film.record["view"]["user"], film.record["view"]["tags"]) else "PA"
-    beam = chest_beam_covering(VolumeGrid.chest((64, 64, 64), FIELD_MM / 64), view, rows, cols)
-    return CalibratedFilm(values[None, None, None], covered[None, None, None], beam, record)
 
 
 def _placement(film: ChestFilm) -> tuple[tuple[float, float], dict[str, Any]]:
@@ -123,9 +150,13 @@ def _placement(film: ChestFilm) -> tuple[tuple[float, float], dict[str, Any]]:
     }
 
 
-def _on_field(
-    film: Tensor, middle: tuple[float, float], mm_per_pixel: tuple[float, float], rows: int, cols: int
-) -> tuple[Tensor, Tensor]:
+def on_cascade_field(
+    film: Float[Tensor, "film_rows film_cols"],
+    middle: tuple[float, float],
+    mm_per_pixel: tuple[float, float],
+    rows: int,
+    cols: int,
+) -> tuple[Float[Tensor, "rows cols"], Bool[Tensor, "rows cols"]]:
     """The film around ``middle`` on rows x cols over the field, and what of it is covered; finer films are averaged first."""
     finest_mm = min(FIELD_MM / rows, FIELD_MM / cols)
     longer = math.ceil(max(film.shape) * min(1.0, 1.5 * max(mm_per_pixel) / finest_mm))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings as python_warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,9 +28,9 @@ DECODERS = {
 LEAST_PIXEL_MM, MOST_PIXEL_MM = 0.02, 5.0
 #: A window that makes more than this share of the pixels plain black or white is meant for a look, not for a film.
 MOST_CLIPPED = 0.3
-#: View codes of SNOMED CT (DICOM PS3.16, CID 4010): frontal ones with their ViewPosition; lateral, left and right lateral.
+#: View codes of SNOMED CT (DICOM PS3.16, CID 4010): frontal and lateral ones with their ViewPosition, if they say it.
 _FRONTAL_CODES = {"272479007": "PA", "399348003": "AP"}
-_LATERAL_CODES = ("399067008", "399173006", "399198007")
+_LATERAL_CODES: dict[str, str | None] = {"399067008": None, "399173006": "LL", "399198007": "RL"}
 
 
 def film_from_dicom(path: Path) -> FilmSource:
@@ -73,6 +73,7 @@ def film_from_dicom(path: Path) -> FilmSource:
         view=view,
         view_position=position,
         side_known=side_known,
+        facing=_facing(dataset),
         facts={**facts, **({"turned_by_tags": turns} if turns else {})},
         concerns=tuple(concerns),
         warnings=tuple(warnings),
@@ -161,7 +162,16 @@ def _upright(dataset: Any, grey: np.ndarray) -> tuple[np.ndarray, list[str], boo
         if along[1] == "H":
             grey, done = grey[::-1], [*done, "top to bottom"]
         return grey, done, True
+    if len(along) == 2 and along[0] in ("A", "P") and along[1] == "H":
+        return grey[::-1], ["top to bottom"], False
     return grey, done, False
+
+
+def _facing(dataset: Any) -> Literal["left", "right"] | None:
+    """Towards which side of a lateral picture the patient looks: PatientOrientation names where the columns grow."""
+    orientation = dataset.get("PatientOrientation") or ()
+    along = [str(direction)[:1] for direction in orientation][:1]
+    return "right" if along == ["A"] else "left" if along == ["P"] else None
 
 
 def _pixel_mm(dataset: Any) -> tuple[tuple[float, float] | None, str, float | None]:
@@ -203,7 +213,7 @@ def _view(dataset: Any) -> tuple[Any, str | None]:
     for code in dataset.get("ViewCodeSequence") or ():
         value = str(code.get("CodeValue") or "")
         if value in _FRONTAL_CODES or value in _LATERAL_CODES:
-            return ("frontal" if value in _FRONTAL_CODES else "lateral"), _FRONTAL_CODES.get(value)
+            return ("frontal" if value in _FRONTAL_CODES else "lateral"), _FRONTAL_CODES.get(value, _LATERAL_CODES.get(value))
     along = [str(direction)[:1] for direction in dataset.get("PatientOrientation") or ()]
     if len(along) == 2 and along[0] in ("A", "P"):
         return "lateral", None

@@ -1,35 +1,31 @@
-"""Any chest film as one canonical film: upright, frontal, larger = more attenuation, the patient's right on the left."""
+"""Any frontal chest film as one canonical film: upright, larger = more attenuation, the patient's right on the left."""
 
 from __future__ import annotations
 
 import os
 import warnings as python_warnings
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xct_components.data.file_hash import file_sha256
-from xct_components.data.film.borders import borderless
 from xct_components.data.film.match import Pose
-from xct_components.data.film.pixels import film_from_file
+from xct_components.data.film.opened_film import opened_film
 from xct_components.data.film.reference import FilmReference, film_reference
 from xct_components.data.film.slice_check import TwoGreys, two_greys
-from xct_components.data.film.source import FEWEST_SIDE_PIXELS, FilmSource
+from xct_components.data.film.source import FilmSource
 from xct_components.data.film.view import ViewEvidence, view_evidence
 from xct_components.failures import InputWarning, RefusedInput, UsageFailure
 
 
 @dataclass(frozen=True)
 class ChestFilm:
-    """A frontal chest film, and how it came about.
+    """A chest film, and how it came about.
 
     Args:
-        pixels: (1, 1, rows, cols) float32 in the file's units: larger = more attenuation, head up, patient's right on the left.
+        pixels: (1, 1, rows, cols) float32 in the file's units: larger = more attenuation, head up; on the left of the picture a
+            frontal film shows the patient's right, a lateral one the sternum.
         pose: where the mean chest lies on it.
         pixel_mm: (height, width) of a pixel on the detector, or None if unknown.
         magnification: size on the detector / size in the patient, or None if unknown.
@@ -73,12 +69,8 @@ def read_film(
     """
     if view not in (None, "PA", "AP"):
         raise UsageFailure(f"view must be PA or AP, got {view!r}; other views of the chest are not taken")
-    path = Path(path)
-    source = film_from_file(path)
-    rows, cols = borderless(source.pixels)
-    cropped = torch.from_numpy(np.ascontiguousarray(source.pixels[rows, cols]))
-    if min(cropped.shape) < FEWEST_SIDE_PIXELS:
-        raise RefusedInput(f"{path.name} is blank but for {cropped.shape[1]} x {cropped.shape[0]} pixels; export it again")
+    opened = opened_film(path)
+    path, source, cropped = opened.path, opened.source, opened.pixels
     evidence = view_evidence(cropped, reference or film_reference())
     greys = two_greys(-cropped if evidence.best.reversed_grey else cropped, evidence.frontal.pose)
     reasons, warnings = _reasons(source, evidence, greys, view)
@@ -91,12 +83,7 @@ def read_film(
     for note in (*warnings, *reasons):
         python_warnings.warn(f"{path.name}: {note}", InputWarning, stacklevel=2)
     record = {
-        "file": {"name": path.name, "sha256": file_sha256(path), "format": source.format, **source.facts},
-        "crop": {"rows": [rows.start, rows.stop], "cols": [cols.start, cols.stop], "of": list(source.pixels.shape)},
-        "polarity": {"from": source.polarity, "reversed": reverse},
-        "pixel_mm_on_detector": None if source.pixel_mm is None else list(source.pixel_mm),
-        "pixel_mm_from": source.pixel_mm_source,
-        "magnification": source.magnification,
+        **opened.record(reversed_grey=reverse),
         "view": {"tags": source.view_position, "user": view, "side_from_tags": source.side_known, **evidence.to_json()},
         "greys": greys.to_json(),
         "accepted_despite": reasons,
@@ -168,4 +155,6 @@ def _weakness(evidence: ViewEvidence) -> str:
 def _way_out(evidence: ViewEvidence) -> str:
     if evidence.is_chest and evidence.best.kind == "frontal" and evidence.best.pose.quarter_turns:
         return "Turn it upright, or --accept it as it is"
+    if evidence.is_chest and evidence.best.upright_lateral:
+        return "Give the frontal film first and this one as --lateral; if it is a frontal one, --accept it as it is"
     return "If it is an upright frontal chest film, say --view PA (or AP) or --accept it as it is"

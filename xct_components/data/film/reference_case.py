@@ -52,8 +52,9 @@ def chest_films(name: str, ct_hu: Float[Tensor, "1 1 s r c"], grid: VolumeGrid) 
         inside_mm = _film(torch.ones_like(mu_per_mm), patient.ct.grid, view, middle_mm)
         usual_mm = float(inside_mm[inside_mm > 0].quantile(0.75))
         covered[view] = (inside_mm > WHOLE_PATH * usual_mm).float()
-    lung_path_mm = _film(fine.float()[None, None], patient.ct.grid, "PA", middle_mm)
-    return ChestFilms(name, films["PA"], films["LL"], covered["PA"], covered["LL"], lung_path_mm)
+    lungs_alone = fine.float()[None, None]
+    paths_mm = [_film(lungs_alone, patient.ct.grid, view, middle_mm) for view in views]
+    return ChestFilms(name, films["PA"], films["LL"], covered["PA"], covered["LL"], *paths_mm)
 
 
 def _film(density: Tensor, grid: VolumeGrid, view: ChestView, middle_mm: tuple[float, float, float]) -> Tensor:

@@ -1,7 +1,7 @@
 """From grey values back to line integrals: the increasing curve that brings a film's organs to those of simulated films.
 
 A display has lost its scale. The curve ``a + b grey^p`` is fitted so that the quantiles of lung, mediastinum and abdomen match
-the reference; where the film shows air beside the body, that is brought to 0. What remains is the patient's own
+the reference of the view; where the film shows air beside the body, that is brought to 0. What remains is the patient's own
 deviation from the mean patient, which no film without a dose tells: about 14 % of the line integrals.
 """
 
@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xct_components.data.film.agreement import shrunk
+from xct_components.data.film.grey_reference import GreyReference, region_quantiles
 from xct_components.data.film.match import Pose, laid_over
-from xct_components.data.film.reference import FilmReference, region_quantiles
 
 #: Exponents tried, from films with bright to films with dark mid-tones.
 EXPONENTS = np.geomspace(0.4, 2.5, 25)
@@ -81,14 +81,14 @@ class ResponseCurve:
 
 
 def fitted_response(
-    pixels: Float[Tensor, "rows cols"], pose: Pose, reference: FilmReference
+    pixels: Float[Tensor, "rows cols"], pose: Pose, reference: GreyReference
 ) -> tuple[ResponseCurve, dict[str, Any]]:
     """The curve of a film, and what it was fitted to.
 
     Args:
-        pixels: an upright frontal film, larger = more attenuation.
+        pixels: an upright film whose sides are those of the reference, larger = more attenuation.
         pose: where the mean chest lies on it.
-        reference: the quantiles to match.
+        reference: regions and quantiles of its view.
 
     Returns:
         The curve and a JSON-ready record.
@@ -100,7 +100,7 @@ def fitted_response(
     black, white = float(small.min()), float(small.max())
     grey = (small - black) / (white - black)
     place = pose.scaled(max(small.shape) / max(pixels.shape))
-    values, covered = laid_over(grey, reference.frontal, place.middle, place.mm_per_pixel)
+    values, covered = laid_over(grey, reference.mean, place.middle, place.mm_per_pixel)
     found = region_quantiles(values, covered, reference.regions)
     pairs = [
         (float(own), mean)
@@ -141,20 +141,20 @@ def _best_fit(greys: np.ndarray, integrals: np.ndarray, weights: np.ndarray) -> 
     return best[1], best[2], best[3], math.sqrt(best[4])
 
 
-def _air_grey(grey: Tensor, reference: FilmReference, place: Pose, found: dict[str, Tensor]) -> float | None:
+def _air_grey(grey: Tensor, reference: GreyReference, place: Pose, found: dict[str, Tensor]) -> float | None:
     """The grey of air beside the body, if the film shows it: outside the mean chest and darker than any lung."""
     lung, mediastinum = (found[name] for name in ("lung", "mediastinum"))
     if not (bool(lung.isfinite().all()) and bool(mediastinum.isfinite().all())):
         return None
-    n = reference.frontal.values.shape[0]
+    n = reference.mean.values.shape[0]
     rows, cols = (torch.arange(size) for size in grey.shape)
     places = [
-        ((index - middle) * mm / reference.frontal.pixel_mm + (n - 1) / 2).round().long()
+        ((index - middle) * mm / reference.mean.pixel_mm + (n - 1) / 2).round().long()
         for index, middle, mm in zip((rows, cols), place.middle, place.mm_per_pixel, strict=True)
     ]
     inside = [(index >= 0) & (index < n) for index in places]
-    weights = reference.frontal.weights[places[0].clamp(0, n - 1)][:, places[1].clamp(0, n - 1)]
-    in_chest = (weights > 0.0) & inside[0][:, None] & inside[1][None, :]
+    chest = reference.chest[places[0].clamp(0, n - 1)][:, places[1].clamp(0, n - 1)]
+    in_chest = (chest > 0.5) & inside[0][:, None] & inside[1][None, :]
     limit = float(lung[0] - AIR_GAP * (mediastinum[len(mediastinum) // 2] - lung[len(lung) // 2]))
     dark = grey[~in_chest & (grey < limit)]
     return float(dark.median()) if dark.numel() >= LEAST_AIR * grey.numel() else None

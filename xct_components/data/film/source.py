@@ -30,6 +30,7 @@ class FilmSource:
         view: "frontal", "lateral" or "other" if the file says so, else None.
         view_position: the file's own word for it, such as "PA", or None.
         side_known: whether the file says that the patient's right is on the viewer's left.
+        facing: towards which side of a lateral picture the patient looks, if the file says so.
         line_integrals: whether the values are line integrals rather than grey values.
         facts: what else goes into the record, JSON-ready.
         concerns: reasons for refusing that the file itself gives.
@@ -45,6 +46,7 @@ class FilmSource:
     view: Literal["frontal", "lateral", "other"] | None = None
     view_position: str | None = None
     side_known: bool = False
+    facing: Literal["left", "right"] | None = None
     line_integrals: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     concerns: tuple[str, ...] = ()

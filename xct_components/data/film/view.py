@@ -54,6 +54,11 @@ class Hypothesis:
         """Whether it is an upright frontal film, whatever its sides and polarity."""
         return self.kind == "frontal" and self.pose.quarter_turns == 0
 
+    @property
+    def upright_lateral(self) -> bool:
+        """Whether it is an upright lateral film, whichever way the patient looks and whatever its polarity."""
+        return self.kind == "lateral" and self.pose.quarter_turns == 0
+
     def describe(self) -> str:
         """In words, for messages."""
         turns = self.pose.quarter_turns
@@ -135,12 +140,12 @@ def view_evidence(pixels: Float[Tensor, "rows cols"], reference: FilmReference) 
         pixels: a film without borders, any monotone grey scale.
         reference: mean films of both views.
     """
-    with _one_thread():
+    with one_thread():
         return _compared(pixels, reference)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Thousands of operations on tiny images: on a busy machine two threads took seven times as long as one."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,0 +1,80 @@
+"""The second film: a lateral one of the same patient, simulated from the same CT or calibrated beside the frontal film."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from xct_components.data.film.calibration import CalibratedFilm
+from xct_components.data.film.lateral_calibration import calibrated_lateral
+from xct_components.data.film.lateral_reading import read_lateral
+from xct_components.failures import RefusedInput
+from xct_components.inferers.cascade_film import CALIBRATED, CascadeFilm
+from xct_components.inferers.frontal_first import FrontalFirst
+from xct_components.inferers.simulated_geometry import geometry_facts, measured_film, simulated_geometry
+
+LATERAL = ("LL", "RL")
+
+
+def read_lateral_film(path: str | Path, frontal: CascadeFilm, *, accept: bool = False) -> CascadeFilm:
+    """A lateral film of the patient of ``frontal``: both simulated from one CT, or both calibrated.
+
+    Args:
+        path: a film made by ``xct simulate`` with its JSON beside it, or any lateral chest film that ``read_lateral`` takes.
+        frontal: the frontal film.
+        accept: take a calibrated film whatever speaks against it.
+
+    Raises:
+        UnreadableInput: if the file, or the JSON beside it, is missing or damaged.
+        RefusedInput: if it is no lateral chest film, cannot be calibrated, was simulated from another CT, or if one film knows
+            its geometry and the other does not: then nobody knows how the two lie to each other.
+    """
+    path = Path(path)
+    geometry = simulated_geometry(path)
+    if geometry is not None:
+        return _simulated(path, geometry, frontal)
+    if frontal.record.get("geometry_from") != CALIBRATED:
+        raise RefusedInput(
+            f"{path.name} has no geometry, but the frontal film has ({frontal.record.get('geometry_from')}): how the two lie "
+            "to each other is unknown; give two films that xct simulate made of one CT, or two real films of one patient"
+        )
+    chest = read_lateral(path, accept=accept)
+    rows, cols = frontal.line_integrals.shape[-2:]
+    try:
+        film = calibrated_lateral(chest, frontal.record, rows, cols)
+    except ValueError as error:
+        raise RefusedInput(f"{path.name} cannot be calibrated: {error}") from error
+    return shown_part(film)
+
+
+def _simulated(path: Path, geometry: dict[str, Any], frontal: CascadeFilm) -> CascadeFilm:
+    if frontal.record.get("ct_sha256") is None:
+        raise RefusedInput(
+            f"{path.name} was simulated from a CT, the frontal film was not: they cannot be films of one patient; leave "
+            "--lateral out, or give the film that was taken with the frontal one"
+        )
+    if geometry["view"] not in LATERAL:
+        raise RefusedInput(f"{path.name} is a {geometry['view']} film, not a lateral one (LL or RL)")
+    if geometry["ct"]["voxels_sha256"] != frontal.record["ct_sha256"]:
+        raise RefusedInput(f"{path.name} was simulated from another CT than the frontal film")
+    values, beam, exact = measured_film(path, geometry)
+    return CascadeFilm(values, (beam,), exact=exact, record=geometry_facts(geometry, path))
+
+
+def shown_part(film: CalibratedFilm) -> CascadeFilm:
+    """The film without the part of the field that it does not show: what was filled in there was not measured."""
+    covered = film.covered[0, 0, 0]
+    rows, cols = _span(covered.any(1)), _span(covered.any(0))
+    shown = CascadeFilm(film.line_integrals[..., rows, cols], (film.beam.crop(rows, cols),))
+    believed = {"consistency_if_auto": {"the frontal film has the last word": asdict(FrontalFirst())}}
+    return replace(shown, record={**film.record, "geometry_from": CALIBRATED, **believed})
+
+
+def _span(shown: Tensor) -> slice:
+    places = shown.nonzero()[:, 0]
+    if not len(places):
+        raise RefusedInput("the lateral film shows nothing of the chest's field; crop it less")
+    return slice(int(places[0]), int(places[-1]) + 1)
