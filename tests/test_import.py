@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 DISTRIBUTIONS = {"PIL": "pillow", "ignite": "pytorch-ignite", "skimage": "scikit-image"}
 # Parts that hold subclasses of MONAI's classes, so that they cannot be imported without it.
 OF_MONAI = ("xct_components.inferers.", "xct_components.bundle_io.")
-HEAVY = {"itk", "matplotlib", "monai", "nibabel", "pydicom", "skimage", "tkinter"}
+HEAVY = {"highdicom", "itk", "matplotlib", "monai", "nibabel", "pydicom", "skimage", "tkinter"}
 
 
 def fresh_python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -68,7 +68,7 @@ def test_the_command_line_answers_without_torch(arguments, tmp_path):
 def test_every_library_the_package_imports_is_a_dependency_or_a_user_extra():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    declared = {line.split(">=")[0] for line in project["dependencies"] + extras["dicom"] + extras["report"]}
+    declared = {line.split(">=")[0] for line in project["dependencies"] + extras["dicom"] + extras["report"] + extras["train"]}
     for path in (ROOT / "xct_components").rglob("*.py"):
         undeclared = {DISTRIBUTIONS.get(name, name) for name in libraries_of(path)} - declared
         assert not undeclared, f"{path.name} imports {undeclared}; declare it in pyproject.toml with a reason"

@@ -32,9 +32,14 @@ LAYERS = {
     "simulate_command": 4,
     "cascade": 5,
     "report": 5,
-    "generate_command": 6,
-    "demo": 7,
-    "__main__": 8,
+    "validate_stage_command": 5,
+    "evaluation": 6,
+    "trainer": 6,
+    "generated_files": 6,
+    "evaluate_command": 7,
+    "generate_command": 7,
+    "demo": 8,
+    "__main__": 9,
 }
 # What these parts may import beyond the standard library; the others may import anything that is declared.
 ONLY_LIBRARIES = {"geometry": {"torch", "jaxtyping"}, "failures": set[str]()}

@@ -1,4 +1,4 @@
-"""The command line: ``xct generate``, ``film``, ``prepare``, ``simulate`` and ``demo``, or ``python -m xct_components``.
+"""The command line ``xct``, or ``python -m xct_components``: its commands are those of ``COMMANDS``.
 
 Every failure is one line on stderr and an exit code of ``ExitCode``; XCT_TRACEBACK=1 adds the traceback.
 """
@@ -22,21 +22,25 @@ from fire.trace import FireTrace
 
 from xct_components import __version__
 from xct_components.demo import demo
+from xct_components.evaluate_command import evaluate
 from xct_components.failures import ExitCode, Failure, InputWarning, UsageFailure, first_line
 from xct_components.film_command import film
 from xct_components.generate_command import generate
 from xct_components.prepare_command import prepare
 from xct_components.simulate_command import simulate
+from xct_components.validate_stage_command import validate_stage
 
 #: A command whose arguments are known; what it returns goes to stdout, line by line.
 Command = Callable[[], Sequence[object]]
 
 COMMANDS: dict[str, Callable[..., Sequence[object]]] = {
     "demo": demo,
+    "evaluate": evaluate,
     "film": film,
     "generate": generate,
     "prepare": prepare,
     "simulate": simulate,
+    "validate-stage": validate_stage,
 }
 
 _MEANINGS: dict[object, str] = {int: "a whole number", float: "a number", bool: "True or False"}

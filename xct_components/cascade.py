@@ -50,7 +50,12 @@ class UnifiedHybridViTCascade:
 
     @classmethod
     def from_pretrained(
-        cls, path_to_bundles: str | os.PathLike[str] | None = None, *, device: str = "cpu", stages: int = 3
+        cls,
+        path_to_bundles: str | os.PathLike[str] | None = None,
+        *,
+        device: str = "cpu",
+        stages: int = 3,
+        weights: str | os.PathLike[str] | None = None,
     ) -> UnifiedHybridViTCascade:
         """Load the stages of a folder that holds stage1, stage2 and stage3.
 
@@ -58,6 +63,7 @@ class UnifiedHybridViTCascade:
             path_to_bundles: the folder; None looks as ``bundles_folder`` says.
             device: "cpu", "cuda", "cuda:1".
             stages: how many to load.
+            weights: one file with the weights of all stages, as ``joint_finetune.json`` writes it; None: each bundle's own.
 
         Raises:
             WeightsFailure: if a folder or its weights are missing, damaged or not the expected ones.
@@ -76,7 +82,8 @@ class UnifiedHybridViTCascade:
                 raise WeightsFailure(
                     f"no stage {number}: {bundle} is no bundle; copy its folder there, or ask for fewer stages"
                 )
-            loaded.append(loader.load(stage_of(bundle), bundle / WEIGHTS, target))
+            one = {"file": bundle / WEIGHTS} if weights is None else {"file": Path(weights), "part": f"stage{number}"}
+            loaded.append(loader.load(stage_of(bundle), device=target, **one))
         return cls([stage.requires_grad_(False) for stage in loaded], loader.records)
 
     def generate(  # noqa: PLR0913 - settings of one run
@@ -103,7 +110,7 @@ class UnifiedHybridViTCascade:
         Args:
             xray: a film file, a calibrated film, or line integrals (rows, cols) of a PA film over the cascade's own field.
             num_stages: stop after so many (a quick preview); None runs all that are loaded.
-            lateral: file of a second, lateral film; both must be simulated from one CT.
+            lateral: file of a lateral film of the same patient; both real (calibrated), or both simulated from one CT.
             steps: network evaluations of a sample.
             samples: volumes to draw; from two on there is a standard deviation.
             mode: "mean" (one network evaluation a stage, closest on average) or "sample".

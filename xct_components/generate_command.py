@@ -56,7 +56,7 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
         steps: network evaluations of a sample.
         mode: mean (closest on average, one evaluation a stage) or sample.
         seed: of the noise; the same seed gives the same voxels on the same machine.
-        lateral: a lateral film; both films must be simulated from one CT.
+        lateral: a lateral film of the same patient; both real (calibrated), or both simulated from one CT.
         format: nifti, dicom, png or several (nifti,dicom,png); report.json is always written. A DICOM series goes into the
             study of a DICOM film, else to an anonymous patient; its UIDs are new in every run.
         full_size: 512 x 604 x 512 voxels of 0.625 mm.

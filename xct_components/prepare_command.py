@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from xct_components.failures import ExitCode, Failure, UsageFailure
+from xct_components.failures import ExitCode, Failure
 
 if TYPE_CHECKING:
     from xct_components.data.prepare.folder import Preparation, PreparedFolder
@@ -69,7 +69,9 @@ def prepare(  # noqa: PLR0913 - each argument is an option of the command line
     from tqdm import tqdm
 
     from xct_components.data.prepare.folder import Preparation, prepare_folder
+    from xct_components.data.torchrun_share import place_in_job
 
+    rank, processes = place_in_job()
     preparation = Preparation(
         input=Path(input),
         output=Path(output),
@@ -82,7 +84,8 @@ def prepare(  # noqa: PLR0913 - each argument is an option of the command line
         val_share=val_share,
         test_share=test_share,
         split_list=Path(split_list) if split_list else None,
-        **_share_of_torchrun(),
+        rank=rank,
+        world_size=processes,
     )
     with tqdm(unit="CT", disable=None) as bar:
 
@@ -104,13 +107,6 @@ def affordable_workers() -> int:
         return cores
     kib = next((int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
     return cores if kib is None else max(1, min(cores, int(kib / 2**20 / WORKER_GIB)))
-
-
-def _share_of_torchrun() -> dict[str, Any]:
-    try:
-        return {"rank": int(os.environ.get("RANK", "0")), "world_size": int(os.environ.get("WORLD_SIZE", "1"))}
-    except ValueError as error:
-        raise UsageFailure(f"RANK and WORLD_SIZE must be whole numbers, as torchrun sets them: {error}") from error
 
 
 def _summary(preparation: "Preparation", prepared: "PreparedFolder") -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -35,6 +36,28 @@ def test_a_folder_gives_its_films_in_order_and_nothing_else(tmp_path):
 def test_a_single_file_is_taken_whatever_its_name(tmp_path):
     folder = touched(tmp_path, "IM0001")
     assert film_items(folder / "IM0001") == [{"image": str(folder / "IM0001")}]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+def test_processes_share_the_films_of_a_folder(processes, tmp_path, monkeypatch):
+    names = [f"{number}.png" for number in range(4)]
+    for name in names:
+        (tmp_path / name).touch()
+    shares = []
+    for rank in range(processes):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", str(processes))
+        shares.append([Path(item["image"]).name for item in film_items(tmp_path)])
+    assert sorted(name for share in shares for name in share) == names
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize(("rank", "processes"), [("2", "2"), ("-1", "2"), ("first", "2")])
+def test_a_place_that_cannot_be_is_refused(rank, processes, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    with pytest.raises(UsageFailure, match="WORLD_SIZE"):
+        film_items(tmp_path)
 
 
 def test_every_film_finds_the_volume_that_the_stage_before_saved_of_it(tmp_path):

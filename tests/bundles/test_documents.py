@@ -18,7 +18,8 @@ from xct_components import __version__
 
 WHOLE = ("inference.json", "train.json")
 OVERLAYS = [("full.json", "inference.json")]
-OVERLAYS += [(overlay, "train.json") for overlay in ("full.json", "evaluate.json", "multi_gpu_train.json")]
+OVERLAYS += [(overlay, "train.json") for overlay in ("full.json", "evaluate.json", "multi_gpu_train.json", "pretrain.json")]
+OVERLAYS += [("mlflow.json", "train.json")]
 VOXELS = {1: 64, 2: 128, 3: 256}
 #: Parameters in millions: the released networks have at most so many, the full ones are those of the design to this share.
 MOST_SMALL, FULL, FULL_SHARE = 12.0, {1: 80.0, 2: 36.0, 3: 16.0}, 0.05
@@ -47,6 +48,11 @@ def test_a_document_is_free_of_faults(stage, name):
 @pytest.mark.parametrize(("overlay", "base"), OVERLAYS)
 def test_an_overlay_is_free_of_faults(stage, overlay, base):
     assert linter.lint_overlay(configs(stage) / overlay, configs(stage) / base) == []
+
+
+@pytest.mark.parametrize("overlay", ["joint_finetune.json", "joint_train.json"])
+def test_a_joint_training_is_free_of_faults(overlay):
+    assert linter.lint_overlay(configs(3) / overlay, configs(3) / "train.json") == []
 
 
 @pytest.mark.parametrize("stage", STAGES)

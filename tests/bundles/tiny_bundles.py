@@ -27,12 +27,12 @@ def copied_bundles(folder: Path) -> Path:
     """stage1, stage2 and stage3 in ``folder``: the shipped files but for ``network_def`` and the weights."""
     for stage in STAGES:
         copy = folder / f"stage{stage}"
-        shutil.copytree(BUNDLES / copy.name, copy, ignore=shutil.ignore_patterns("models", "eval", "cache"))
+        shutil.copytree(BUNDLES / copy.name, copy, ignore=shutil.ignore_patterns("models", "eval", "cache", "runs"))
         for name in ("inference.json", "train.json"):
             document = copy / "configs" / name
             config = {**json.loads(document.read_text()), "network_def": tiny_network(stage)}
             if name == "train.json":
-                config["volume_size"] = TINY_SIZE[stage]
+                config |= {"volume_size": TINY_SIZE[stage], "tensorboard": False, "picture_interval": 0}
                 columns = config["train"]["prepare_batch"]
                 columns |= {"column_pixels": TINY_COLUMN} if columns.get("column_pixels") else {}
             document.write_text(json.dumps(config))

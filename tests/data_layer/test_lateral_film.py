@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,13 +97,13 @@ def test_line_integrals_of_a_displayed_lateral_film_are_found_up_to_the_patients
     assert float((curve.line_integrals(film.pixels[0, 0]) - truth)[body].norm() / truth[body].norm()) < LOST_SCALE
 
 
-def calibrated(film: ChestFilm, frontal: dict | None = None, size: int = 64) -> CalibratedFilm:
+def calibrated(film: ChestFilm, frontal: dict[str, Any] | None = None, size: int = 64) -> CalibratedFilm:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return calibrated_lateral(film, frontal, size, size)
 
 
-def frontal_record(taller: float, *, sized: bool) -> dict:
+def frontal_record(taller: float, *, sized: bool) -> dict[str, Any]:
     """Of a patient whose lungs are so much taller than the mean lungs."""
     placement = {"mm_per_pixel_in_patient": [taller, taller], "mm_per_pixel_by_anatomy": [1.0, 1.0]}
     return {"placement": placement | ({"magnification": 1.125} if sized else {})}

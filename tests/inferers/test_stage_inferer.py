@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -104,7 +106,7 @@ def test_columns_that_overlap_by_twice_their_reach_give_what_one_piece_gives():
     assert column_reach(stage.network) == 20
     whole, columns, narrow = (
         run(stage=stage, coarse_hu=COARSE_HU, **how)
-        for how in ({}, {"column": 48, "overlap": 40}, {"column": 32, "overlap": 8})
+        for how in (dict[str, Any](), {"column": 48, "overlap": 40}, {"column": 32, "overlap": 8})
     )
     assert float((whole.volume_hu - whole.prior_hu).abs().mean()) > 200 * ROUNDING_HU
     assert float((columns.volume_hu - whole.volume_hu).abs().max()) <= ROUNDING_HU
@@ -112,7 +114,7 @@ def test_columns_that_overlap_by_twice_their_reach_give_what_one_piece_gives():
 
 
 def test_columns_overlap_as_far_as_they_leave_room():
-    settings = {"stage": REFINING, "coarse_hu": COARSE_HU, "column": 16}
+    settings: dict[str, Any] = {"stage": REFINING, "coarse_hu": COARSE_HU, "column": 16}
     assert torch.equal(run(**settings).volume_hu, run(**settings, overlap=12).volume_hu)
 
 

@@ -161,7 +161,7 @@ def test_the_correction_is_differentiable_in_volume_and_film() -> None:
 
 TURNED = torch.eye(4, dtype=torch.float64)
 TURNED[:2, :2] = torch.tensor([[0.96, -0.28], [0.28, 0.96]])
-POSES = {
+POSES: dict[str, tuple[VolumeGrid, list[Beam]]] = {
     "one view": (GRID, [PA]),
     "two views": (GRID, [PA, LL]),
     "a film that shows a part": (GRID, [PA.crop(slice(9, 50), slice(12, 64)), LL.crop(slice(9, 50), slice(12, 64))]),

@@ -30,29 +30,61 @@ def validated(handler: ReleaseBest, model: nn.Linear, values: Sequence[float]) -
         evaluator.state.metrics = {"error": value, "other": torch.tensor(2.0)}
         handler.attach(evaluator)
         evaluator.run([0], max_epochs=1)
-        written = handler.target.exists()
-        released.append(float(torch.load(handler.target, weights_only=True)["weight"]) if written else math.nan)
+        written = handler.targets[0].exists()
+        released.append(float(torch.load(handler.targets[0], weights_only=True)["weight"]) if written else math.nan)
     return released
 
 
 def test_the_best_weights_are_released_and_only_they(tmp_path: Path) -> None:
     model = nn.Linear(1, 1)
-    handler = ReleaseBest(model, tmp_path / "model.pt", "error")
+    handler = ReleaseBest(model, [tmp_path / "model.pt"], "error")
     assert validated(handler, model, [3.0, 2.0, 2.5, 2.0, 1.0, 4.0]) == [3.0, 2.0, 2.0, 2.0, 1.0, 1.0]
     document = json.loads((tmp_path / "model.json").read_text())
     assert document["metrics"] == {"error": 1.0, "other": 2.0}
     assert document["epoch"] == 1
 
 
+def test_one_release_can_have_several_names(tmp_path: Path) -> None:
+    model, names = nn.Linear(1, 1), ("model.pt", "stage1_best.pt")
+    validated(ReleaseBest(model, [tmp_path / name for name in names], "error"), model, [3.0, 2.0])
+    first, second = ((tmp_path / name).read_bytes() for name in names)
+    assert first == second
+
+
+def test_a_release_is_as_good_as_before_the_interruption_and_no_better(tmp_path: Path) -> None:
+    model = nn.Linear(1, 1)
+    before = ReleaseBest(model, [tmp_path / "model.pt"], "error")
+    validated(before, model, [2.0])
+    after = ReleaseBest(model, [tmp_path / "model.pt"], "error")
+    after.load_state_dict(before.state_dict())
+    assert validated(after, model, [3.0, 1.0]) == [2.0, 1.0]
+
+
+def test_gradients_are_clipped_once_for_all_batches_that_share_an_update() -> None:
+    """Two batches with gradients of norm 3 and 4 at right angles: 5 together, clipped to 1 at the second one alone."""
+    network, norms = nn.Linear(2, 1, bias=False), list[float]()
+    clip = ClipGradients(network, 1.0)
+    engine = Engine(lambda engine, batch: None)
+    engine.accumulation_steps = 2
+    network.weight.grad = torch.zeros(1, 2)
+    engine.state.epoch_length = 2
+    for iteration, gradient in enumerate(([3.0, 0.0], [0.0, 4.0]), start=1):
+        engine.state.iteration = iteration
+        network.weight.grad += torch.tensor([gradient])
+        clip(engine)
+        norms.append(float(network.weight.grad.norm()))
+    assert norms == pytest.approx([3.0, 1.0], rel=1e-4)
+
+
 def test_larger_can_be_better(tmp_path: Path) -> None:
     model = nn.Linear(1, 1)
-    handler = ReleaseBest(model, tmp_path / "model.pt", "error", better=float.__gt__)
+    handler = ReleaseBest(model, [tmp_path / "model.pt"], "error", better=float.__gt__)
     assert validated(handler, model, [1.0, 3.0, 2.0]) == [1.0, 3.0, 3.0]
 
 
 def test_a_validation_that_is_no_number_neither_releases_nor_blocks(tmp_path: Path) -> None:
     model = nn.Linear(1, 1)
-    handler = ReleaseBest(model, tmp_path / "model.pt", "error")
+    handler = ReleaseBest(model, [tmp_path / "model.pt"], "error")
     first, *others = validated(handler, model, [math.nan, 2.0, math.nan, 1.0])
     assert math.isnan(first)
     assert others == [2.0, 2.0, 1.0]
@@ -83,7 +115,7 @@ def test_every_step_enters_the_average() -> None:
 def test_cases_are_chosen_anew_before_every_epoch() -> None:
     cases, seen = phantoms(), []
     trainer = Engine(lambda engine, batch: seen.append(cases[0]["exposure"]["noise_seed"]))
-    ChooseAnew(cases).attach(trainer)
+    ChooseAnew([cases]).attach(trainer)
     trainer.run([0], max_epochs=3)
     assert len(set(seen)) == 3
     cases.set_epoch(2)

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from ignite.engine import Events
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
-from monai.handlers import LrScheduleHandler, MeanSquaredError, ValidationHandler, from_engine
+from monai.handlers import LrScheduleHandler, ValidationHandler
 from monai.inferers import SimpleInferer
 from torch.utils.data import DataLoader
 
 from tests.networks.small_stages import small_stage
 from tests.training.small_training import drawn, phantoms
 from xct_components.data.cases.cases import TrainingCases
+from xct_components.data.prepare.chest_grid import FIELD_MM
 from xct_components.losses.hybrid import HybridLoss
+from xct_components.losses.projection import ProjectionLoss
 from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.training.depth_error import depth_error_mm
 from xct_components.training.handlers import AverageWeights, ChooseAnew, ClipGradients, MeasureStatistics, ReleaseBest
 from xct_components.training.learning_rate import warm_cosine
 from xct_components.training.prepare_batch import PrepareStageBatch
@@ -27,7 +31,7 @@ from xct_components.training.released_weights import load_weights
 from xct_components.training.stage_loss import StageLoss
 from xct_components.training.stage_step import StageStep
 from xct_components.training.statistics import measure_statistics
-from xct_components.training.validation import MeanOfBatch, PrepareValidation
+from xct_components.training.validation import MeanOfBatch, PrepareValidation, mean_of
 from xct_components.training.weight_average import power_average
 
 EPOCHS = 12
@@ -61,8 +65,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         network=average.module,
         prepare_batch=PrepareValidation(average.module),
         inferer=MeanOfBatch(),
-        key_val_metric={"val_mse": MeanSquaredError(output_transform=from_engine(["pred", "label"]))},
-        val_handlers=[ReleaseBest(average.module, target, "val_mse")],
+        key_val_metric={"val_rmse_hu": mean_of("rmse_hu")},
+        additional_metrics={"val_film_error": mean_of("film_error"), "val_depth_error_mm": mean_of("depth_error_mm")},
+        val_handlers=[ReleaseBest(average.module, [target, target.with_name("best.pt")], "val_rmse_hu")],
         decollate=False,
     )
     trainer = SupervisedTrainer(
@@ -76,7 +81,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         inferer=SimpleInferer(),
         train_handlers=[
             loss,
-            ChooseAnew(cases),
+            ChooseAnew([cases]),
             MeasureStatistics(prepare, cases),
             ClipGradients(step),
             AverageWeights(average, stage),
@@ -143,9 +148,29 @@ def test_the_released_weights_are_the_average_that_was_validated(trained: dict[s
     errors = []
     for case in drawn(phantoms(**PLAIN)):
         batch, truth_hu = PrepareValidation(stage)([case])
-        errors.append(float((MeanOfBatch()(batch, stage) - truth_hu).square().mean()))
+        errors.append(float((MeanOfBatch()(batch, stage).volume_hu - truth_hu).square().mean().sqrt()))
     # half precision moves the weights by 0.05 %
-    assert sum(errors) / 2 == pytest.approx(document["metrics"]["val_mse"], rel=0.01)
+    assert sum(errors) / 2 == pytest.approx(document["metrics"]["val_rmse_hu"], rel=0.01)
+    assert document["chosen_by"] == "val_rmse_hu"
+    assert trained["target"].read_bytes() == trained["target"].with_name("best.pt").read_bytes()
+
+
+def test_validation_tells_the_film_error_before_consistency_and_the_depth_of_the_rays(trained: dict[str, Any]) -> None:
+    """Beside the projection loss and the depth of the batches, computed case by case from the terms of a training step."""
+    stage = trained["average"].module
+    wanted: dict[str, list[float]] = {"val_film_error": [], "val_depth_error_mm": []}
+    for case in drawn(phantoms(**PLAIN)):
+        batch, _ = PrepareValidation(stage)([case])
+        batch = replace(batch, time=torch.ones(1), noise=torch.zeros_like(batch.noise))
+        with torch.no_grad():
+            terms = StageStep(stage.eval())(batch)
+        loss = ProjectionLoss().per_sample(terms.mu_per_mm, terms.line_integrals, terms.grids, terms.beams)
+        wanted["val_film_error"].append(float(loss.sqrt()))
+        depth_mm = FIELD_MM / terms.target_mass.shape[3]
+        wanted["val_depth_error_mm"].append(float(depth_error_mm(terms.log_mass, terms.target_mass, depth_mm)))
+    for name, values in wanted.items():
+        # the network's last word is clipped to the range of CT numbers in one of the two
+        assert trained["metrics"][name] == pytest.approx(sum(values) / 2, rel=0.02), name
 
 
 def test_the_average_carries_the_measured_statistics(trained: dict[str, Any]) -> None:

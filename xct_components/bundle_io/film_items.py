@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from xct_components.data.torchrun_share import place_in_job
 from xct_components.failures import UnreadableInput, UsageFailure
 
 #: Longest first, so that a stem is what remains.
@@ -16,6 +17,8 @@ VOLUME_POSTFIX = "_ct"
 def film_items(films: str | Path, coarse: str | Path | None = None) -> list[dict[str, str]]:
     """One item per film: "image", its path, and "coarse", the path of the previous stage's volume, if one is given.
 
+    Under ``torchrun`` every process gets its own share of a folder; there may be fewer films than processes.
+
     Args:
         films: a film, or a folder with films in it (not below it); hidden files and what no film ends in are left out.
         coarse: the volume of the film; with a folder of films a folder of volumes, FILM_ct.nii.gz or FILM.nii.gz for each,
@@ -25,6 +28,11 @@ def film_items(films: str | Path, coarse: str | Path | None = None) -> list[dict
         UnreadableInput: if there is no such file or folder, or no film in it.
         UsageFailure: if a film has no volume, or one volume is given for a folder of films.
     """
+    rank, processes = place_in_job()
+    return _all_items(films, coarse)[rank::processes]
+
+
+def _all_items(films: str | Path, coarse: str | Path | None) -> list[dict[str, str]]:
     source = Path(films)
     if not source.exists():
         raise UnreadableInput(f"input must be a film or a folder with films; there is no {source}")

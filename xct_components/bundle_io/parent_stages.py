@@ -38,6 +38,7 @@ def parent_stages(
     coarse: str | Path | None = None,
     configs: Sequence[str] = ("inference.json",),
     file: str = WEIGHTS,
+    last_file: str | Path | None = None,
 ) -> list[CascadeStage]:
     """The earlier stages, frozen; none if the coarse volume is given, as there is nothing left for them to do.
 
@@ -48,13 +49,24 @@ def parent_stages(
         coarse: what the run was given as the previous stage's volume, or None.
         configs: the documents in each folder's ``configs`` that together define the network.
         file: the weights, in each folder.
+        last_file: other weights for the last of them, such as a checkpoint; None takes those in its folder.
 
     Raises:
         WeightsFailure: if a folder is no bundle, or its weights are missing, damaged or not those of its network.
     """
     if coarse is not None:
         return []
-    return [_frozen(weights.load(stage_of(folder, configs), Path(folder) / file, device)) for folder in folders]
+    files = [Path(folder) / file for folder in folders]
+    if last_file is not None:
+        files[-1:] = [Path(last_file)]
+    return [_frozen(weights.load(stage_of(folder, configs), one, device)) for folder, one in zip(folders, files, strict=True)]
+
+
+def untrained_stages(
+    folders: Sequence[str | Path], *, device: str | torch.device = "cpu", configs: Sequence[str] = ("inference.json",)
+) -> list[CascadeStage]:
+    """The earlier stages as a joint training begins with them: as they are defined, without weights; arguments as above."""
+    return [stage_of(folder, configs).to(device) for folder in folders]
 
 
 def stage_of(folder: str | Path, configs: Sequence[str] = ("inference.json",)) -> CascadeStage:

@@ -26,7 +26,9 @@ class StageWeights:
     def __init__(self) -> None:
         self.records: list[dict[str, str]] = []
 
-    def load(self, network: Network, file: str | Path, device: str | torch.device = "cpu") -> Network:
+    def load(
+        self, network: Network, file: str | Path, device: str | torch.device = "cpu", *, part: str | None = None
+    ) -> Network:
         """Put the tensors of a file into the network.
 
         Args:
@@ -34,6 +36,7 @@ class StageWeights:
             file: a dictionary from names to tensors, as ``torch.save`` writes it; a JSON of the same name beside it may hold
                 its "sha256".
             device: of the result.
+            part: the stage of a file of several, as a joint training writes it: "stage1"; None for a file of one.
 
         Raises:
             WeightsFailure: if there is no such file, it is damaged or not the file its JSON describes, or its tensors are not
@@ -54,6 +57,8 @@ class StageWeights:
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise WeightsFailure(f"{path} holds no plain tensors, or is damaged: {first_line(error)}") from error
+        if part is not None and isinstance(state, dict):
+            state = {name.removeprefix(f"{part}."): one for name, one in state.items() if name.startswith(f"{part}.")}
         try:
             network.load_state_dict(state, strict=True)
         except (RuntimeError, AttributeError, TypeError) as error:
@@ -67,6 +72,11 @@ class StageWeights:
 def with_weights(network: Network, file: str | Path, device: str | torch.device = "cpu") -> Network:
     """``StageWeights.load`` where nobody asks later what was loaded."""
     return StageWeights().load(network, file, device)
+
+
+def begun_from(network: Network, file: str | Path | None, device: str | torch.device = "cpu") -> Network:
+    """The network as a training begins: with the weights of a file to train further, or as it was made if there is none."""
+    return network.to(device) if file is None else with_weights(network, file, device)
 
 
 def _recorded_sha256(path: Path) -> str | None:

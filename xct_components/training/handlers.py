@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -13,21 +13,31 @@ from torch.optim.swa_utils import AveragedModel
 
 from xct_components.data.cases.cases import TrainingCases
 from xct_components.training.prepare_batch import PrepareStageBatch
+from xct_components.training.processes import place_among_processes
 from xct_components.training.released_weights import write_weights
 from xct_components.training.statistics import measure_statistics
+from xct_components.training.switch import switched_on
 
 Engine = Any  # ignite.engine.Engine; ignite is loaded when a training is
 
 
+@runtime_checkable
+class DrawnByEpoch(Protocol):
+    """Chance that is another one in every epoch: ``TrainingCases``, ``CaseOrder``."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw for this epoch from now on."""
+
+
 class ChooseAnew:
-    """Other augmentations and exposures in every epoch.
+    """Another order, other augmentations and exposures in every epoch.
 
     Args:
-        cases: whose ``set_epoch`` is called before each epoch.
+        drawn: whose ``set_epoch`` is called before each epoch.
     """
 
-    def __init__(self, cases: TrainingCases) -> None:
-        self.cases = cases
+    def __init__(self, drawn: Sequence[DrawnByEpoch]) -> None:
+        self.drawn = list(drawn)
 
     def attach(self, engine: Engine) -> None:
         """Hook into the trainer."""
@@ -37,7 +47,8 @@ class ChooseAnew:
 
     def __call__(self, engine: Engine) -> None:
         """Before an epoch."""
-        self.cases.set_epoch(engine.state.epoch)
+        for one in self.drawn:
+            one.set_epoch(engine.state.epoch)
 
 
 class MeasureStatistics:
@@ -48,10 +59,20 @@ class MeasureStatistics:
         cases: what is trained on.
         count: cases to look at.
         batch_size: cases at a time.
+        again: measure them anew at the beginning of a training that starts from weights of other cases.
     """
 
-    def __init__(self, prepare: PrepareStageBatch, cases: TrainingCases, count: int = 128, batch_size: int = 4) -> None:
+    def __init__(
+        self,
+        prepare: PrepareStageBatch,
+        cases: TrainingCases,
+        count: int = 128,
+        batch_size: int = 4,
+        *,
+        again: bool | str = False,
+    ) -> None:
         self.prepare, self.cases, self.count, self.batch_size = prepare, cases, count, batch_size
+        self.again = switched_on("statistics_again", again)
 
     def attach(self, engine: Engine) -> None:
         """Hook into the trainer."""
@@ -61,8 +82,9 @@ class MeasureStatistics:
 
     def __call__(self, engine: Engine) -> None:
         """Before the first epoch."""
-        if self.prepare.stage.atlas.is_measured:
+        if self.prepare.stage.atlas.is_measured and (not self.again or engine.state.iteration):
             return
+        self.prepare.stage.atlas.tissue.zero_()
         scales = measure_statistics(self.prepare, list(self._batches()))
         engine.logger.info("measured on %d cases: %s", self.count, {name: round(value, 1) for name, value in scales.items()})
 
@@ -90,8 +112,12 @@ class ClipGradients:
 
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
 
-    def __call__(self, engine: Engine) -> None:  # noqa: ARG002
-        """Before the optimizer's step."""
+    def __call__(self, engine: Engine) -> None:
+        """Before the optimizer's step, once all batches that share it have been through."""
+        shared = getattr(engine, "accumulation_steps", 1)
+        within = engine.state.iteration % engine.state.epoch_length
+        if within and within % shared:
+            return
         nn.utils.clip_grad_norm_(self.network.parameters(), self.largest)
 
 
@@ -122,7 +148,7 @@ class ReleaseBest:
 
     Args:
         stage: whose weights: the average.
-        target: the weights file, model.pt.
+        targets: the weights files; a JSON beside each says which epoch and metrics it is.
         metric: its name in the evaluator's state.
         better: whether the first value is better than the second; by default smaller is.
     """
@@ -130,11 +156,11 @@ class ReleaseBest:
     def __init__(
         self,
         stage: nn.Module,
-        target: str | Path,
+        targets: Sequence[str | Path],
         metric: str,
         better: Callable[[float, float], bool] = float.__lt__,
     ) -> None:
-        self.stage, self.target, self.metric, self.better = stage, Path(target), metric, better
+        self.stage, self.targets, self.metric, self.better = stage, [Path(target) for target in targets], metric, better
         self.best: float | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -149,5 +175,16 @@ class ReleaseBest:
         if math.isnan(value) or (self.best is not None and not self.better(value, self.best)):
             return
         self.best = value
+        if place_among_processes()[0]:
+            return
         metrics = {name: float(torch.as_tensor(value)) for name, value in engine.state.metrics.items()}
-        write_weights(self.stage, self.target, {"epoch": engine.state.epoch, "metrics": metrics})
+        for target in self.targets:
+            write_weights(self.stage, target, {"epoch": engine.state.epoch, "chosen_by": self.metric, "metrics": metrics})
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from it."""
+        self.best = state["best"]

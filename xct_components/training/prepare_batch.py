@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xct_components.data.cases.cases import TrainingBatch, render_batch
+from xct_components.data.cases.random_draws import between, case_generator, happens
 from xct_components.diffusion.schedule import PURE_NOISE_SHARE, draw_times
 from xct_components.geometry import Beam, ChestView
 from xct_components.networks.cascade_stage import HIGHEST_HU, LOWEST_HU, CascadeStage
@@ -24,15 +25,18 @@ COARSE_NOISE_HU = 100.0
 class PrepareStageBatch:
     """Makes the batches of one stage; MONAI's trainer calls it as its ``prepare_batch``.
 
-    All chance comes from the cases' own seeds, so a batch can be made again.
+    All chance comes from the cases' own seeds, so a batch can be made again, and a case is drawn alike whatever batch or
+    process it comes in. Only the column and the second film are one choice for a batch; the first case makes it.
 
     Args:
         stage: the stage that is trained; its atlas makes the prior of the first.
         parents: the stages before, with their weights; they stay frozen.
         views: the films of every case.
+        second_view: another film that some batches get beside those.
+        second_view_share: share of the batches that get it.
         pure_noise_share: cases at diffusion time 1, where the one-step mean is trained.
         film_dropout: cases whose film the network does not see, for classifier-free guidance.
-        real_coarse_share: batches that start from the previous stages' own output; the others from the truth, made coarse.
+        real_coarse_share: cases that start from the previous stages' own output; the others from the truth, made coarse.
         coarse_noise: largest level of noise on the coarse volume, 0 to 1 (1: 100 HU).
         column_pixels: rows and columns of the full-depth column that a batch is trained on, a multiple of the network's
             coarsest voxels; 0 trains on whole volumes.
@@ -47,6 +51,8 @@ class PrepareStageBatch:
         parents: Sequence[CascadeStage] = (),
         *,
         views: Sequence[ChestView] = ("PA",),
+        second_view: ChestView = "LL",
+        second_view_share: float = 0.0,
         pure_noise_share: float = PURE_NOISE_SHARE,
         film_dropout: float = 0.1,
         real_coarse_share: float = 0.7,
@@ -54,6 +60,7 @@ class PrepareStageBatch:
         column_pixels: int = 0,
     ) -> None:
         self.stage, self.parents, self.views = stage, list(parents), tuple(views)
+        self.second_view, self.second_view_share = second_view, second_view_share
         self.pure_noise_share, self.film_dropout = pure_noise_share, film_dropout
         self.real_coarse_share, self.coarse_noise, self.column_pixels = real_coarse_share, coarse_noise, column_pixels
         if column_pixels and (column_pixels % stage.network.coarsest or column_pixels > min(stage.film_shape)):
@@ -78,51 +85,56 @@ class PrepareStageBatch:
     @torch.no_grad()
     def batch(self, cases: Sequence[Mapping[str, Any]], device: str | torch.device = "cpu") -> StageBatch:
         """The batch of cases from ``TrainingCases``."""
-        rendered = self._rendered(cases, device)
+        chances = [case_generator(int(case["exposure"]["noise_seed"]), 0, 0) for case in cases]
+        rendered = self._rendered(cases, device, self._views(chances[0]))
         beams: list[list[Beam]] = [list(views) for views in rendered.beams]
-        chance = torch.Generator().manual_seed(_seed(cases))
         explain = consistency_of(rendered)
-        coarse, level = self._coarse(rendered, explain, chance)
+        column = self._column(chances[0])
+        coarse, level = self._coarse(rendered, explain, chances)
         prior_hu = self.stage.prior_hu(rendered.film, rendered.grids, beams, explain, coarse)
-        column = self._column(chance)
         size = prior_hu.shape[2:] if column is None else (prior_hu.shape[2], self.column_pixels, self.column_pixels)
-        count = len(cases)
+        present = [float(not happens(chance, self.film_dropout)) for chance in chances]
+        times = [draw_times(1, chance, pure_noise_share=self.pure_noise_share) for chance in chances]
         return StageBatch(
             film=rendered.film,
             line_integrals=rendered.line_integrals,
             fields=rendered.grids,
             beams=beams,
-            truth_hu=_in_range(rendered),
+            truth_hu=in_range(rendered),
             prior_hu=prior_hu,
             coarse_noise=level.to(device),
-            film_present=(torch.rand(count, generator=chance) >= self.film_dropout).float().to(device),
-            noise=torch.randn(count, 1, *size, generator=chance).to(device),
-            time=draw_times(count, chance, pure_noise_share=self.pure_noise_share).to(device),
+            film_present=torch.tensor(present).to(device),
+            noise=drawn_noise(chances, (1, *size)).to(device),
+            time=torch.cat(times).to(device),
             column=column,
         )
 
     def truth_hu(self, cases: Sequence[Mapping[str, Any]], device: str | torch.device = "cpu") -> Tensor:
         """The CTs of ``batch`` alone, (B, 1, D, H, W): no stage is run."""
-        return _in_range(self._rendered(cases, device))
+        return in_range(self._rendered(cases, device, self.views))
 
-    def _rendered(self, cases: Sequence[Mapping[str, Any]], device: str | torch.device) -> TrainingBatch:
+    def _rendered(
+        self, cases: Sequence[Mapping[str, Any]], device: str | torch.device, views: tuple[ChestView, ...]
+    ) -> TrainingBatch:
         rows, cols = self.stage.film_shape
-        return render_batch(cases, rows=rows, cols=cols, views=self.views, device=device)
+        return render_batch(cases, rows=rows, cols=cols, views=views, device=device)
+
+    def _views(self, chance: torch.Generator) -> tuple[ChestView, ...]:
+        second = self.second_view_share > 0.0 and happens(chance, self.second_view_share)
+        return (*self.views, self.second_view) if second else self.views
 
     def _coarse(
-        self, rendered: TrainingBatch, explain: list[Consistency], chance: torch.Generator
+        self, rendered: TrainingBatch, explain: list[Consistency], chances: Sequence[torch.Generator]
     ) -> tuple[Tensor | None, Tensor]:
         """The previous stage's volume and the level of noise on it, (B,)."""
-        count = rendered.film.shape[0]
         if not self.parents:
-            return None, torch.zeros(count)
-        size = self.parents[-1].field.shape
-        if float(torch.rand((), generator=chance)) < self.real_coarse_share:
-            coarse = means_of(self.parents, rendered, explain)
-        else:
-            coarse = F.interpolate(rendered.ct_hu, size=size, mode="area")
-        level = self.coarse_noise * torch.rand(count, generator=chance)
-        noise = torch.randn(coarse.shape, generator=chance).to(coarse)
+            return None, torch.zeros(len(chances))
+        coarse = F.interpolate(rendered.ct_hu, size=self.parents[-1].field.shape, mode="area")
+        real = [i for i, chance in enumerate(chances) if happens(chance, self.real_coarse_share)]
+        if real:
+            coarse[real] = means_of(self.parents, _picked(rendered, real), [explain[i] for i in real])
+        level = torch.tensor([self.coarse_noise * between(chance, 0.0, 1.0) for chance in chances])
+        noise = drawn_noise(chances, tuple(coarse.shape[1:])).to(coarse)
         return coarse + COARSE_NOISE_HU * level.to(coarse)[:, None, None, None, None] * noise, level
 
     def _column(self, chance: torch.Generator) -> Column | None:
@@ -139,27 +151,49 @@ def consistency_of(rendered: TrainingBatch) -> list[Consistency]:
     return [HardConsistency() if one else SoftConsistency() for one in exact]
 
 
+def seen_by(stage: CascadeStage, rendered: TrainingBatch) -> TrainingBatch:
+    """The same patients and films in the voxels and pixels of a coarser stage, as means of the finer ones."""
+    size = stage.field.shape
+
+    def small(film: Tensor) -> Tensor:
+        return F.interpolate(film.flatten(0, 1), size=stage.film_shape, mode="area").unflatten(0, film.shape[:2])
+
+    return TrainingBatch(
+        F.interpolate(rendered.ct_hu, size=size, mode="area"),
+        small(rendered.film),
+        small(rendered.line_integrals),
+        [grid.resampled(size) for grid in rendered.grids],
+        [[beam.resampled(*stage.film_shape) for beam in views] for views in rendered.beams],
+    )
+
+
 @torch.no_grad()
 def means_of(stages: Sequence[CascadeStage], rendered: TrainingBatch, explain: Sequence[Consistency]) -> Tensor:
     """The one-step means of stages in a chain: (B, 1, D, H, W) of the last one, in HU."""
     volume_hu: Tensor | None = None
-    beams = [list(views) for views in rendered.beams]
     for stage in stages:
-        film = F.interpolate(rendered.film.flatten(0, 1), size=stage.film_shape, mode="area")
-        film = film.unflatten(0, rendered.film.shape[:2])
-        fields = [grid.resampled(stage.field.shape) for grid in rendered.grids]
-        views = [[beam.resampled(*stage.film_shape) for beam in sample] for sample in beams]
-        prior_hu = stage.prior_hu(film, fields, views, explain, volume_hu)
-        volume_hu = stage.mean_hu(stage.condition(film, fields, views, prior_hu), explain)
+        seen = seen_by(stage, rendered)
+        views = [list(sample) for sample in seen.beams]
+        prior_hu = stage.prior_hu(seen.film, seen.grids, views, explain, volume_hu)
+        volume_hu = stage.mean_hu(stage.condition(seen.film, seen.grids, views, prior_hu), explain)
     if volume_hu is None:
         raise ValueError("stages must hold at least one stage, got none")
     return volume_hu
 
 
-def _in_range(rendered: TrainingBatch) -> Tensor:
+def in_range(rendered: TrainingBatch) -> Tensor:
+    """The CTs (B, 1, D, H, W), held in the range of CT numbers that the cascade works in."""
     return rendered.ct_hu.clamp(LOWEST_HU, HIGHEST_HU)
 
 
-def _seed(cases: Sequence[Mapping[str, Any]]) -> int:
-    """One seed from those of the exposures, which are drawn per case and epoch."""
-    return sum((i + 1) * int(case["exposure"]["noise_seed"]) for i, case in enumerate(cases)) % (1 << 62)
+def drawn_noise(chances: Sequence[torch.Generator], size: tuple[int, ...]) -> Tensor:
+    """White noise (B, *size), every case from its own generator."""
+    return torch.stack([torch.randn(size, generator=chance) for chance in chances])
+
+
+def _picked(rendered: TrainingBatch, numbers: Sequence[int]) -> TrainingBatch:
+    """Some cases of a batch."""
+    ct_hu, film, line_integrals, grids, beams = rendered
+    chosen = list(numbers)
+    own_grids, own_beams = [grids[i] for i in chosen], [beams[i] for i in chosen]
+    return TrainingBatch(ct_hu[chosen], film[chosen], line_integrals[chosen], own_grids, own_beams)

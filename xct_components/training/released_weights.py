@@ -28,7 +28,8 @@ def write_weights(stage: nn.Module, target: Path, metrics: dict[str, Any]) -> No
     """Write ``target`` (model.pt) and its metrics (model.json) at once, whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with written_together(target, target.with_suffix(".json")) as (weights_draft, metrics_draft):
-        torch.save(release_state(stage), weights_draft)
+        with weights_draft.open("wb") as stream:  # given a path, torch writes its name into the file: other bytes, other hash
+            torch.save(release_state(stage), stream)
         metrics_draft.write_text(readable_json({"sha256": file_sha256(weights_draft), **metrics}), encoding="utf-8")
 
 

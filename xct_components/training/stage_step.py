@@ -55,12 +55,13 @@ class StageStep(nn.Module):
             grids,
             beams,
             None if lifted is None else lifted.log_mass,
-            _target_mass(batch, conditions) if self.depth_target else None,
+            true_depth_mass(batch, conditions) if self.depth_target else None,
             None if lifted is None else lifted.region_mass,
         )
 
 
-def _target_mass(batch: StageBatch, conditions: StageConditions) -> Tensor | None:
+def true_depth_mass(batch: StageBatch, conditions: StageConditions) -> Tensor | None:
+    """(B, V, G, K, h, w): the attenuation of the CT in each tissue and depth bin of each ray; None without depth lifting."""
     if conditions.lifted is None:
         return None
     bins, rows, cols = conditions.lifted.log_mass.shape[-3:]

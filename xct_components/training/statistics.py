@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xct_components.networks.cascade_stage import CascadeStage
 from xct_components.training.prepare_batch import PrepareStageBatch
 
 Cases = Sequence[Mapping[str, Any]]
@@ -26,21 +27,38 @@ def measure_statistics(prepare: PrepareStageBatch, batches: Iterable[Cases]) -> 
     stage, kept = prepare.stage, list(batches)
     if not stage.atlas.is_measured:
         stage.atlas.measure(prepare.truth_hu(cases) for cases in kept)
-    squares, sums, truths, count = 0.0, 0.0, 0.0, 0
+    scales = Scales()
     real_only = prepare.real_coarse_share
     prepare.real_coarse_share = 1.0  # the residual of the stage in use: over real outputs of the stage before
     for cases in kept:
         batch = prepare.batch(cases)
-        squares += _sum((batch.truth_hu - batch.prior_hu).square())
-        sums += _sum(batch.truth_hu)
-        truths += _sum(batch.truth_hu.square())
-        count += batch.truth_hu.numel()
+        scales.add(batch.truth_hu, batch.prior_hu)
     prepare.real_coarse_share = real_only
-    mean = sums / count
-    scales = {"hu_mean": mean, "hu_std": (truths / count - mean**2) ** 0.5, "residual_scale_hu": (squares / count) ** 0.5}
-    for name, value in scales.items():
-        getattr(stage, name).fill_(value)
-    return scales
+    return scales.settle(stage)
+
+
+class Scales:
+    """Mean and deviation of the CT numbers and size of the residual, gathered batch by batch."""
+
+    def __init__(self) -> None:
+        self._sum = self._squares = self._residual_squares = 0.0
+        self._count = 0
+
+    def add(self, truth_hu: Tensor, prior_hu: Tensor) -> None:
+        """One batch, both (B, 1, D, H, W)."""
+        self._sum += _sum(truth_hu)
+        self._squares += _sum(truth_hu.square())
+        self._residual_squares += _sum((truth_hu - prior_hu).square())
+        self._count += truth_hu.numel()
+
+    def settle(self, stage: CascadeStage) -> dict[str, float]:
+        """Make them part of the stage's weights; the values in HU, for the log."""
+        mean, power = self._sum / self._count, self._squares / self._count
+        residual = (self._residual_squares / self._count) ** 0.5
+        values = {"hu_mean": mean, "hu_std": (power - mean**2) ** 0.5, "residual_scale_hu": residual}
+        for name, value in values.items():
+            getattr(stage, name).fill_(value)
+        return values
 
 
 def _sum(x: Tensor) -> float:

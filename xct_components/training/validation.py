@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.geometry import ChestView
+from xct_components.metrics.image import mae_hu, psnr_db, rmse_hu, ssim
+from xct_components.networks.cascade_stage import CascadeStage, explained_hu
+from xct_components.networks.stage_conditions import StageConditions
+from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.consistency import HardConsistency
+from xct_components.physics.projector import project
+from xct_components.training.depth_error import depth_error_mm
 from xct_components.training.prepare_batch import PrepareStageBatch
 from xct_components.training.stage_batch import StageBatch
+from xct_components.training.stage_step import true_depth_mass
+
+if TYPE_CHECKING:
+    from ignite.metrics import Metric
+
+#: Figures of a volume beside its CT; PSNR and SSIM over their usual window, -1024 to 1024 HU.
+JUDGES: dict[str, Callable[..., float]] = {"rmse_hu": rmse_hu, "mae_hu": mae_hu, "psnr_db": psnr_db, "ssim": ssim}
+
+
+class ValidatedVolume(NamedTuple):
+    """What a stage makes of B held-out cases, and how good it is.
+
+    ``volume_hu``: (B, 1, D, H, W) the one-step mean, consistent with the films. ``figures``: (B,) each: ``rmse_hu``,
+    ``mae_hu``, ``psnr_db``, ``ssim`` of the volume; ``prior_rmse_hu`` of what the stage started from; ``film_error`` of the
+    prediction before consistency mended it; ``depth_error_mm`` of depth lifting, NaN without it.
+    """
+
+    volume_hu: Tensor
+    figures: dict[str, Tensor]
 
 
 class PrepareValidation:
@@ -20,10 +45,11 @@ class PrepareValidation:
     Args:
         stage: what is validated, the weight average.
         parents: the stages before.
+        views: the films of every case.
     """
 
-    def __init__(self, stage: nn.Module, parents: Sequence[CascadeStage] = ()) -> None:
-        settings: dict[str, Any] = {"film_dropout": 0.0, "real_coarse_share": 1.0, "coarse_noise": 0.0}
+    def __init__(self, stage: nn.Module, parents: Sequence[CascadeStage] = (), *, views: Sequence[ChestView] = ("PA",)) -> None:
+        settings: dict[str, Any] = {"film_dropout": 0.0, "real_coarse_share": 1.0, "coarse_noise": 0.0, "views": views}
         self.prepare = PrepareStageBatch(stage, parents, **settings)  # type: ignore[arg-type]
 
     def __call__(
@@ -42,7 +68,43 @@ class MeanOfBatch:
     """The one-step mean of a batch, consistent with its films: an inferer for MONAI's evaluator."""
 
     @torch.no_grad()
-    def __call__(self, batch: StageBatch, stage: CascadeStage) -> Tensor:
-        """(B, 1, D, H, W) in HU."""
+    def __call__(self, batch: StageBatch, stage: CascadeStage) -> ValidatedVolume:
+        """The volumes with their figures."""
         conditions = stage.condition(batch.film, batch.fields, batch.beams, batch.prior_hu)
-        return stage.mean_hu(conditions, [HardConsistency()] * len(batch.beams))
+        predicted_hu = stage.predicted_hu(conditions)
+        believed = [HardConsistency()] * len(batch.beams)
+        volume_hu = explained_hu(predicted_hu, batch.film, batch.fields, batch.beams, believed)
+        figures = {
+            **{name: _each(judge, volume_hu, batch.truth_hu) for name, judge in JUDGES.items()},
+            "prior_rmse_hu": _each(rmse_hu, batch.prior_hu, batch.truth_hu),
+            "film_error": _film_error(predicted_hu, batch),
+            "depth_error_mm": _depth_error_mm(conditions, batch),
+        }
+        return ValidatedVolume(volume_hu, figures)
+
+
+def mean_of(figure: str) -> Metric:
+    """The mean of one of the figures over all cases, for MONAI's evaluator."""
+    from ignite.metrics import Average
+
+    each = Average(output_transform=lambda output: output["pred"].figures[figure][:, None])
+    return each[0]  # (B, 1) are B values of one figure; (B,) would be one value of B figures
+
+
+def _each(judge: Callable[..., float], predicted_hu: Tensor, truth_hu: Tensor) -> Tensor:
+    """A figure of every case, (B,)."""
+    pairs = zip(predicted_hu[:, 0].cpu().numpy(), truth_hu[:, 0].cpu().numpy(), strict=True)
+    return torch.tensor([judge(predicted, truth) for predicted, truth in pairs])
+
+
+def _film_error(volume_hu: Tensor, batch: StageBatch) -> Tensor:
+    film = project(hu_to_mu_per_mm(volume_hu), batch.fields, batch.beams)
+    return (film - batch.film).flatten(1).norm(dim=1) / batch.film.flatten(1).norm(dim=1)
+
+
+def _depth_error_mm(conditions: StageConditions, batch: StageBatch) -> Tensor:
+    truth = true_depth_mass(batch, conditions)
+    if truth is None or conditions.lifted is None:
+        return torch.full((len(batch.beams),), torch.nan)
+    field = batch.fields[0]
+    return depth_error_mm(conditions.lifted.log_mass, truth, field.shape[0] * field.spacing_mm[0] / truth.shape[3])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Sequence
 
 import torch
 import torch.distributed
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import Dataset, DistributedSampler
 
 
 def begin_processes(device: torch.device) -> int:
@@ -33,11 +32,21 @@ def across_processes(module: nn.Module, device: torch.device) -> DistributedData
     return DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
 
 
-def shared_sampler(dataset: Dataset[object], seed: int = 0) -> DistributedSampler[object]:
-    """This process's share of the cases, shuffled anew in every epoch if ``set_epoch`` is called."""
-    if not isinstance(dataset, Sized):
-        raise ValueError(f"dataset must have a length, got {type(dataset).__name__}")
-    return DistributedSampler(dataset, seed=seed, drop_last=True)
+def place_among_processes() -> tuple[int, int]:
+    """(rank of this process, how many there are); (0, 1) for a process by itself. The first one writes the files."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return 0, 1
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def summed_over_processes(values: Sequence[float]) -> list[float]:
+    """The sums of the values of all processes, in every process; the values themselves where there is only one."""
+    if place_among_processes()[1] == 1:
+        return list(values)
+    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+    sums = torch.tensor(values, dtype=torch.float64, device=device)
+    torch.distributed.all_reduce(sums)
+    return sums.tolist()
 
 
 def end_processes() -> None:

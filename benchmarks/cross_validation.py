@@ -1,0 +1,163 @@
+r"""Patient-wise cross-validation: train on the other patients, judge the left-out ones, fold after fold.
+
+    python -m benchmarks.cross_validation --prepared PREPARED --work WORK --folds folds.json --initial PRETRAINED \
+        --trained 1 --stages 2 -- --real_repeats 40 --phantom_count 180 --max_epochs 1
+
+``folds.json`` is a list of lists of cases; together they are the patients that are judged. Of each fold WORK/foldK holds the
+split, the bundles and the evaluation; what is there is not done again, and a training that was stopped goes on. ``--initial``
+is a folder with stageN/models/model.pt: stages up to ``--trained`` begin from them, later ones are used as they are, so they
+must never have seen a patient (weights of pretrain.json have not). No left-out patient chooses an epoch: trainings validate on
+phantoms. What follows ``--`` is given to every training. Prints the table of all patients, and what each stage gains over each
+baseline, with bootstrap intervals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe_machine
+from benchmarks.markdown_table import markdown_table
+from xct_components.evaluation.case_rows import Row, mean_of
+from xct_components.evaluation.summary import MAIN, gains, means
+
+BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
+#: Columns of evaluation.csv that say what a row is; the others are scores.
+NAMES = ("case", "size", "method")
+
+
+def main() -> None:
+    """Train and judge what is not there yet, then print."""
+    options = _options()
+    folds = json.loads(Path(options.folds).read_text(encoding="utf-8"))
+    rows: list[Row] = []
+    for number, cases in enumerate(folds):
+        fold = Path(options.work) / f"fold{number}"
+        _make(fold, cases, options)
+        for stage in range(1, options.trained + 1):
+            _train(fold, stage, cases, options)
+        rows += _judged(fold, options.stages)
+    machine = describe_machine(["monai"])
+    _print_tables(rows)
+    print("\n" + ", ".join(f"{name} {value}" for name, value in machine.items()))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prepared", required=True)
+    parser.add_argument("--work", required=True)
+    parser.add_argument("--folds", required=True)
+    parser.add_argument("--initial", required=True)
+    parser.add_argument("--trained", type=int, default=1)
+    parser.add_argument("--stages", type=int, default=1)
+    parser.add_argument("settings", nargs="*", help="after --, for every training")
+    return parser.parse_args()
+
+
+def _make(fold: Path, cases: list[str], options: argparse.Namespace) -> None:
+    """Split and bundles of a fold; the prepared volumes stay where they are."""
+    prepared, source = fold / "prepared", Path(options.prepared).absolute()
+    prepared.mkdir(parents=True, exist_ok=True)
+    manifest = json.loads((source / "manifest.json").read_text(encoding="utf-8"))
+    everyone = [case["case"] for case in manifest["cases"]]
+    unknown = sorted(set(cases) - set(everyone))
+    if unknown:
+        raise SystemExit(f"cross_validation: no case {', '.join(unknown)} in {source}; it has {', '.join(everyone)}")
+    for case in everyone:
+        link = prepared / case
+        if not link.exists():
+            link.symlink_to(source / case)
+    others = [case for case in everyone if case not in cases]
+    (prepared / "manifest.json").write_text(json.dumps({**manifest, "sides": {"train": others, "val": cases, "test": []}}))
+    for stage in range(1, options.stages + 1):
+        bundle = fold / "bundles" / f"stage{stage}"
+        if bundle.is_dir():
+            continue
+        shutil.copytree(BUNDLES / bundle.name, bundle, ignore=shutil.ignore_patterns("models", "cache", "eval", "runs"))
+        (bundle / "models").mkdir()
+        if stage > options.trained:
+            shutil.copy(_initial(options, stage), bundle / "models" / "model.pt")
+
+
+def _initial(options: argparse.Namespace, stage: int) -> Path:
+    return Path(options.initial).absolute() / f"stage{stage}" / "models" / "model.pt"
+
+
+def _train(fold: Path, stage: int, cases: list[str], options: argparse.Namespace) -> None:
+    bundle = fold / "bundles" / f"stage{stage}"
+    done = fold / f"trained{stage}"
+    if done.exists():
+        return
+    configs = [str(bundle / "configs" / name) for name in ("train.json", "pretrain.json")]
+    settings = {
+        "config_file": configs,
+        "bundle_root": bundle,
+        "dataset_dir": fold / "prepared",
+        "train::items::without": cases,
+        "initial_weights": _initial(options, stage),
+        "statistics_again": True,
+    }
+    command = [sys.executable, "-m", "monai.bundle", "run"]
+    for name, value in settings.items():
+        command += [f"--{name}", str(value)]
+    print(f"{fold.name}: training stage {stage}", file=sys.stderr)
+    with (fold / f"train{stage}.log").open("ab") as log:
+        subprocess.run([*command, *options.settings], stdout=log, stderr=log, check=True)
+    done.touch()
+
+
+def _judged(fold: Path, stages: int) -> list[Row]:
+    """The rows of ``xct evaluate``."""
+    output = fold / f"evaluation{stages}"
+    if not (output / "evaluation.csv").is_file():
+        print(f"{fold.name}: judging", file=sys.stderr)
+        command = [sys.executable, "-m", "xct_components", "evaluate", str(fold / "prepared"), "--output", str(output)]
+        bundles = ["--bundles", str(fold / "bundles"), "--stages", str(stages)]
+        subprocess.run([*command, *bundles], stdout=sys.stderr, check=True, env={**os.environ})
+    with (output / "evaluation.csv").open(encoding="utf-8") as stream:
+        return [_row(fields) for fields in csv.DictReader(stream)]
+
+
+def _row(fields: dict[str, str]) -> Row:
+    scores = {name: float(value) for name, value in fields.items() if name not in NAMES and value != ""}
+    return Row(fields["case"], int(fields["size"]), fields["method"], scores)
+
+
+def _print_tables(rows: list[Row]) -> None:
+    cases = sorted({row.case for row in rows})
+    sizes = sorted({row.size for row in rows})
+    for size, methods in means(rows).items():
+        columns = [name for name in MAIN if any(name in scores for scores in methods.values())]
+        table = [[method, *(_interval(scores.get(name)) for name in columns)] for method, scores in methods.items()]
+        print(f"\n{size} voxels a side, mean over n={len(cases)} patients (95 % bootstrap interval)\n")
+        print(markdown_table(["method", *(MAIN[name] for name in columns)], table))
+    ours = {size: mean_of(number) for number, size in enumerate(sizes, start=1)}
+    print(f"\nGain of the stage's mean over each other method, patient by patient, n={len(cases)}\n")
+    header = ("size", "over", "metric", "mean gain (95 %)", "better in")
+    found = []
+    for gain in gains(rows, ours):
+        better = f"{gain['better_in']} of {len(cases)}"
+        found.append([gain["size"], gain["over"], gain["metric"], _interval(gain["gain"]), better])
+    print(markdown_table(header, found))
+    print(f"\nPSNR [dB] of each patient at {sizes[-1]}, window -1024 to 1024 HU\n")
+    last = [row for row in rows if row.size == sizes[-1]]
+    names = list(dict.fromkeys(row.method for row in last))
+    scores = {(row.case, row.method): row.scores["psnr_db"] for row in last}
+    print(markdown_table(["patient", *names], [[case, *(f"{scores[case, name]:.2f}" for name in names)] for case in cases]))
+
+
+def _interval(value: Any) -> str | None:
+    if value is None:
+        return None
+    return f"{value.mean:.4g} ({value.low:.4g} to {value.high:.4g})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What needs no network: the mean volume, the atlas made to explain the film, the CT of the most similar film."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from xct_components.data.cases.cases import prepared_items
+from xct_components.evaluation.held_out_case import HeldOutCase, loaded
+from xct_components.geometry import VolumeGrid, chest_beam_covering
+from xct_components.inferers.stage_films import stage_films
+from xct_components.networks.cascade_stage import CascadeStage, explained_hu
+from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
+from xct_components.physics.projector import project
+
+TRAIN = "train"
+MEAN, ATLAS, NEIGHBOUR, PREVIOUS = "mean volume", "atlas + consistency", "nearest film's CT", "previous stage + consistency"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainSide:
+    """What the training side of a prepared folder knows.
+
+    Args:
+        prepared: the folder.
+        cases: their names; none if the folder has no training side.
+        mean_hu: size -> (1, 1, D, H, W), the mean of their volumes; empty for no cases.
+        films: case -> its frontal film at the coarsest size.
+    """
+
+    prepared: Path
+    cases: tuple[str, ...]
+    mean_hu: dict[int, Tensor]
+    films: dict[str, Tensor]
+
+    def neighbour(self, film: Tensor) -> str:
+        """The training case whose film differs least: ||film - other||."""
+        return min(self.films, key=lambda name: float((self.films[name] - film).norm()))
+
+
+def read_train_side(prepared: Path, sizes: Sequence[int], on_case: Callable[[str], None] = lambda _: None) -> TrainSide:
+    """Read all training CTs once: mean volumes and films.
+
+    Args:
+        prepared: output of ``xct prepare``.
+        sizes: voxels a side; films are taken of the first.
+        on_case: called with the name of every case before it is read.
+    """
+    names = [item["case"] for item in prepared_items(prepared, TRAIN, sizes[0])]
+    mean_hu: dict[int, Tensor] = {}
+    films: dict[str, Tensor] = {}
+    for name in names:
+        on_case(name)
+        for size in sizes:
+            ct_hu, grid = loaded(prepared, TRAIN, name, size)
+            mean_hu[size] = mean_hu.get(size, torch.zeros_like(ct_hu)) + ct_hu / len(names)
+            if size == sizes[0]:
+                films[name] = _film(ct_hu, grid)
+    return TrainSide(prepared, tuple(names), mean_hu, films)
+
+
+def baseline_volumes(case: HeldOutCase, stages: Sequence[CascadeStage], train: TrainSide) -> dict[int, dict[str, Tensor]]:
+    """Size -> method -> (1, 1, D, H, W) HU.
+
+    Without a training side the mean volume is the atlas of stage 1 and there is no neighbour.
+    """
+    volumes: dict[int, dict[str, Tensor]] = {}
+    coarsest = stages[0].field.shape[0]
+    nearest = train.neighbour(_film(case.truth_hu[coarsest], case.fields[coarsest])) if train.cases else None
+    for stage in stages:
+        size, field = stage.field.shape[0], case.fields[stage.field.shape[0]]
+        atlas_hu = mu_per_mm_to_hu(stages[0].atlas.mu_per_mm(field.shape).cpu())
+        volumes[size] = {MEAN: train.mean_hu.get(size, atlas_hu), ATLAS: _explained(atlas_hu, case, field)}
+        if nearest is not None:
+            volumes[size][NEIGHBOUR] = loaded(train.prepared, TRAIN, nearest, size)[0]
+    return volumes
+
+
+def _explained(volume_hu: Tensor, case: HeldOutCase, field: VolumeGrid) -> Tensor:
+    """The volume made consistent with the film, as the cascade does it."""
+    films = stage_films(case.film.line_integrals, [case.film.beams], [field], [field])
+    return explained_hu(volume_hu, films.measured, [field], films.measured_beams, [case.film.believed])
+
+
+def _film(ct_hu: Tensor, grid: VolumeGrid) -> Tensor:
+    return project(hu_to_mu_per_mm(ct_hu), grid, [chest_beam_covering(grid, "PA", grid.shape[1], grid.shape[2])])

@@ -1,0 +1,199 @@
+"""Training all stages at once: gradients of every stage's loss run back through the volumes of the stages before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from xct_components.data.cases.cases import TrainingBatch, render_batch
+from xct_components.data.cases.random_draws import below, case_generator, happens
+from xct_components.diffusion.schedule import PURE_NOISE_SHARE, draw_times
+from xct_components.geometry import Beam, ChestView
+from xct_components.losses.hybrid import HybridLoss
+from xct_components.losses.stage_terms import StageTerms
+from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.networks.stage_conditions import Column
+from xct_components.physics.consistency import Consistency
+from xct_components.training.prepare_batch import consistency_of, drawn_noise, in_range, seen_by
+from xct_components.training.stage_batch import StageBatch
+from xct_components.training.stage_step import StageStep
+
+
+def joint_stages(stages: Sequence[CascadeStage], *, gradient_checkpointing: bool | None = None) -> nn.ModuleDict:
+    """The stages of a cascade as one network, all of them free to learn; "stage1" and so on in its weights.
+
+    Args:
+        stages: coarsest first.
+        gradient_checkpointing: recompute the networks' blocks in the backward pass; None leaves each as it was built.
+
+    Raises:
+        ValueError: for fewer than two stages.
+    """
+    if len(stages) < 2:
+        raise ValueError(f"stages must be at least two, got {len(stages)}; train.json trains one")
+    for stage in stages:
+        if gradient_checkpointing is not None:
+            stage.network.gradient_checkpointing = gradient_checkpointing
+    named = {f"stage{number}": stage for number, stage in enumerate(stages, start=1)}
+    return nn.ModuleDict(named).requires_grad_(True).train()
+
+
+def stages_of(joint: nn.ModuleDict) -> list[CascadeStage]:
+    """The stages of ``joint_stages``, coarsest first."""
+    return [cast("CascadeStage", stage) for stage in joint.values()]
+
+
+@dataclass(frozen=True)
+class JointBatch:
+    """B cases as each of S stages sees them, with every random choice already made.
+
+    Args:
+        seen: patients and films in the voxels and pixels of every stage.
+        consistency: B, how far each case's films are to be believed.
+        noise: per stage (B, 1, D, H, W), of the column for the last.
+        time: per stage (B,) diffusion time.
+        film_present: (B,) 0 where the networks must do without the film.
+        column: the full-depth column that the last stage is trained on; None for the whole volume.
+    """
+
+    seen: list[TrainingBatch]
+    consistency: list[Consistency]
+    noise: list[Tensor]
+    time: list[Tensor]
+    film_present: Tensor
+    column: Column | None = None
+
+
+class PrepareJointBatch:
+    """Makes the batches of all stages from cases of the last one's size; MONAI's trainer calls it as its ``prepare_batch``.
+
+    Args:
+        stages: from ``joint_stages``.
+        views: the films of every case.
+        pure_noise_share: as for ``PrepareStageBatch``.
+        film_dropout: likewise.
+        column_pixels: likewise, for the last stage alone.
+    """
+
+    def __init__(
+        self,
+        stages: nn.ModuleDict,
+        *,
+        views: Sequence[ChestView] = ("PA",),
+        pure_noise_share: float = PURE_NOISE_SHARE,
+        film_dropout: float = 0.1,
+        column_pixels: int = 0,
+    ) -> None:
+        self.stages, self.views, self.column_pixels = stages_of(stages), tuple(views), column_pixels
+        self.pure_noise_share, self.film_dropout = pure_noise_share, film_dropout
+
+    def __call__(
+        self,
+        cases: Sequence[Mapping[str, Any]],
+        device: str | torch.device = "cpu",
+        non_blocking: bool = False,  # noqa: ARG002 - MONAI's engines pass it
+        **_: Any,
+    ) -> tuple[JointBatch, JointBatch]:
+        """The batch, as input and as target."""
+        batch = self.batch(cases, device)
+        return batch, batch
+
+    @torch.no_grad()
+    def batch(self, cases: Sequence[Mapping[str, Any]], device: str | torch.device = "cpu") -> JointBatch:
+        """The batch of cases from ``TrainingCases``."""
+        last = self.stages[-1]
+        rows, cols = last.film_shape
+        rendered = render_batch(cases, rows=rows, cols=cols, views=self.views, device=device)
+        chances = [case_generator(int(case["exposure"]["noise_seed"]), 0, 0) for case in cases]
+        column = self._column(chances[0])
+        present = torch.tensor([float(not happens(chance, self.film_dropout)) for chance in chances])
+        times = [torch.cat([self._time(chance) for chance in chances]).to(device) for _ in self.stages]
+        noise = [drawn_noise(chances, (1, *self._size(stage, column))).to(device) for stage in self.stages]
+        seen = [*(seen_by(stage, rendered) for stage in self.stages[:-1]), rendered]
+        return JointBatch(seen, consistency_of(rendered), noise, times, present.to(device), column)
+
+    def _time(self, chance: torch.Generator) -> Tensor:
+        return draw_times(1, chance, pure_noise_share=self.pure_noise_share)
+
+    def _column(self, chance: torch.Generator) -> Column | None:
+        if not self.column_pixels:
+            return None
+        step, pixels, last = self.stages[-1].network.coarsest, self.column_pixels, self.stages[-1]
+        rows, cols = (step * below(chance, (n - pixels) // step + 1) for n in last.film_shape)
+        return slice(rows, rows + pixels), slice(cols, cols + pixels)
+
+    def _size(self, stage: CascadeStage, column: Column | None) -> tuple[int, int, int]:
+        depth, rows, cols = stage.field.shape
+        if column is None or stage is not self.stages[-1]:
+            return depth, rows, cols
+        return depth, self.column_pixels, self.column_pixels
+
+
+class JointStep(nn.Module):
+    """One training step of all stages: each starts from the one-step mean of the stage before, gradients included.
+
+    Args:
+        stages: from ``joint_stages``.
+        depth_target: as for ``StageStep``, for all but the last stage, whose loss has no depth prior.
+    """
+
+    def __init__(self, stages: nn.ModuleDict, *, depth_target: bool = True) -> None:
+        super().__init__()
+        last = len(stages) - 1
+        self.steps = nn.ModuleList(
+            StageStep(stage, depth_target=depth_target and number < last) for number, stage in enumerate(stages_of(stages))
+        )
+
+    def forward(self, batch: JointBatch) -> list[StageTerms]:
+        """The terms of every stage's loss."""
+        coarse_hu: Tensor | None = None
+        terms = []
+        for number, step in enumerate(self.steps):
+            stage = cast("StageStep", step).stage
+            one = stage_batch(batch, number, stage, coarse_hu)
+            terms.append(step(one))
+            if number < len(self.steps) - 1:
+                conditions = stage.condition(one.film, one.fields, one.beams, one.prior_hu)
+                coarse_hu = stage.mean_hu(conditions, batch.consistency)
+        return terms
+
+
+class JointLoss(nn.Module):
+    """The sum of the stages' losses.
+
+    Args:
+        losses: one for each stage.
+    """
+
+    def __init__(self, losses: Sequence[HybridLoss]) -> None:
+        super().__init__()
+        self.losses = nn.ModuleList(losses)
+
+    def forward(self, terms: Sequence[StageTerms]) -> dict[str, Tensor]:
+        """The total, "loss", and every term of every stage, as "stage1_velocity"; all scalars."""
+        reports = [loss(one) for loss, one in zip(self.losses, terms, strict=True)]
+        named = {f"stage{number}_{name}": term for number, one in enumerate(reports, start=1) for name, term in one.items()}
+        return {"loss": torch.stack([one["loss"] for one in reports]).sum(), **named}
+
+
+def stage_batch(batch: JointBatch, number: int, stage: CascadeStage, coarse_hu: Tensor | None) -> StageBatch:
+    """The batch of one stage, whose prior is made from ``coarse_hu``, the volume of the stage before, gradients included."""
+    seen, last = batch.seen[number], number == len(batch.seen) - 1
+    beams: list[list[Beam]] = [list(views) for views in seen.beams]
+    return StageBatch(
+        film=seen.film,
+        line_integrals=seen.line_integrals,
+        fields=seen.grids,
+        beams=beams,
+        truth_hu=in_range(seen),
+        prior_hu=stage.prior_hu(seen.film, seen.grids, beams, batch.consistency, coarse_hu),
+        coarse_noise=torch.zeros_like(batch.film_present),
+        film_present=batch.film_present,
+        noise=batch.noise[number],
+        time=batch.time[number],
+        column=batch.column if last else None,
+    )

@@ -1,0 +1,60 @@
+"""Atlas and scales of all stages before their joint training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xct_components.data.cases.cases import TrainingCases
+from xct_components.training.joint import JointBatch, PrepareJointBatch, stage_batch
+from xct_components.training.prepare_batch import in_range
+from xct_components.training.statistics import Scales
+
+Engine = Any  # ignite.engine.Engine; ignite is loaded when a training is
+
+
+class MeasureJointStatistics:
+    """Atlas and scales of the stages that have none, before the first step of a joint training.
+
+    Args:
+        prepare: of the trainer.
+        cases: what is trained on.
+        count: cases to look at.
+    """
+
+    def __init__(self, prepare: PrepareJointBatch, cases: TrainingCases, count: int = 32) -> None:
+        self.prepare, self.cases, self.count = prepare, cases, count
+
+    def attach(self, engine: Engine) -> None:
+        """Hook into the trainer."""
+        from ignite.engine import Events
+
+        engine.add_event_handler(Events.STARTED, self)
+
+    @torch.no_grad()
+    def __call__(self, engine: Engine) -> None:
+        """Before the first epoch."""
+        missing = [number for number, stage in enumerate(self.prepare.stages) if not stage.atlas.is_measured]
+        if not missing:
+            return
+        chosen = range(0, len(self.cases), max(1, len(self.cases) // self.count))[: self.count]
+        batches = [self.prepare.batch([self.cases[i]]) for i in chosen]
+        for number in missing:
+            self.prepare.stages[number].atlas.measure(in_range(batch.seen[number]) for batch in batches)
+        for number in missing:  # each stage's prior is made by the stages before, which must know their scales by then
+            scales = Scales()
+            for batch in batches:
+                scales.add(*self._truth_and_prior(batch, number))
+            values = scales.settle(self.prepare.stages[number])
+            engine.logger.info("stage %d, measured on %d cases: %s", number + 1, len(batches), values)
+
+    def _truth_and_prior(self, batch: JointBatch, number: int) -> tuple[Tensor, Tensor]:
+        coarse_hu: Tensor | None = None
+        for k, stage in enumerate(self.prepare.stages[: number + 1]):
+            one = stage_batch(batch, k, stage, coarse_hu)
+            if k < number:
+                conditions = stage.condition(one.film, one.fields, one.beams, one.prior_hu)
+                coarse_hu = stage.mean_hu(conditions, batch.consistency)
+        return one.truth_hu, one.prior_hu
