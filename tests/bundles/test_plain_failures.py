@@ -26,6 +26,11 @@ def ended(bundle, *settings: str) -> tuple[int, list[str]]:
     ("settings", "code", "message"),
     [
         (["--stpes", "4"], ExitCode.USAGE, "inference.json has no such setting: stpes"),
+        (
+            ["--accept", "true"],
+            ExitCode.USAGE,
+            "True and False are written with a capital letter; else MONAI takes a text: accept",
+        ),
         (["--ckpt_path", "nowhere.pt"], ExitCode.WEIGHTS, "no weights: nowhere.pt cannot be read"),
     ],
 )

@@ -52,7 +52,7 @@ def scores(record: dict[str, Any], size: int, method: str) -> dict[str, Any]:
 def test_every_size_stands_beside_its_baselines(done):
     _, record, _ = done
     methods = {size: [row["method"] for row in record["rows"] if row["size"] == size] for size in (16, 32)}
-    shared = ["mean volume", "atlas + consistency", "nearest film's CT"]
+    shared = ["mean volume", "atlas without film", "atlas + consistency", "nearest film's CT"]
     assert methods[16] == [*shared, "stage 1, mean", "stage 1, one sample"]
     assert methods[32] == [
         *shared,

@@ -7,6 +7,7 @@ from pathlib import Path
 import itk
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 from xct_components.data.ct.reading import read_ct
 from xct_components.data.phantom import random_thorax
@@ -116,6 +117,12 @@ def test_the_lungs_of_a_real_ct_agree_with_its_labels():
     hu = np.ascontiguousarray(ct.hu.transpose(1, 0, 2), dtype=np.float32)
     found = chest_regions(hu, VolumeGrid.chest(hu.shape, (d_mm, h_mm, w_mm)))
     assert dice(found.lungs, labels) > LABEL_DICE
+
+
+def test_the_blurred_skin_of_a_smooth_volume_is_no_lung(made):
+    smooth = regions(gaussian_filter(made_chest(), 2.0))
+    assert smooth.lungs.sum() > 0.7 * made.lungs.sum()
+    assert not (smooth.lungs & ~binary_dilation(made.lungs)).any()
 
 
 def test_fine_volumes_are_judged_in_blocks():

@@ -164,7 +164,7 @@ def test_a_switch_that_is_neither_is_refused(tmp_path: Path) -> None:
 def test_another_training_is_not_gone_on_from(other: dict[str, Any], message: str, tmp_path: Path) -> None:
     file = tmp_path / "last.pt"
     Training(file).run(1)
-    with pytest.raises(WeightsFailure, match=message + r"; give the same settings and data, or --resume false to begin anew"):
+    with pytest.raises(WeightsFailure, match=message + r"; give the same settings and data, or --resume False to begin anew"):
         Training(file, **other).run()
 
 
@@ -175,7 +175,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(content: bytes | None, tmp_
         torch.save({"iteration": 3}, file)
     else:
         file.write_bytes(content)
-    with pytest.raises(WeightsFailure, match=r"last\.pt is .*--resume false begins anew"):
+    with pytest.raises(WeightsFailure, match=r"last\.pt is .*--resume False begins anew"):
         Training(file).run()
 
 

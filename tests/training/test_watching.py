@@ -193,7 +193,7 @@ def test_a_training_that_goes_on_takes_back_what_tensorboard_had_of_epochs_that_
 @pytest.mark.parametrize(
     ("module", "handler", "way_out"),
     [
-        (tensorboard_log, TensorBoardLog, r"xct-components\[train\].*--tensorboard false"),
+        (tensorboard_log, TensorBoardLog, r"xct-components\[train\].*--tensorboard False"),
         (mlflow_log, lambda folder: MlflowLog("xct", "stage1"), "pip install mlflow"),
         (validation_pictures, DrawValidation, r"xct-components\[train\].*--picture_interval 0"),
     ],

@@ -29,10 +29,15 @@ def require_known_settings(bundle_root: str | Path, document: str) -> None:
         document: in its ``configs``; a whole one, not an overlay.
 
     Raises:
-        UsageFailure: naming every unknown setting, and the known one it resembles.
+        UsageFailure: naming every unknown setting, and the known one it resembles; or every "true" and "false", which MONAI's
+            command line hands on as texts, and any text counts as true.
     """
     known = json.loads((Path(bundle_root) / "configs" / document).read_text(encoding="utf-8"))
-    unknown = [_with_advice(name, known) for name in unknown_settings(_running_config(), known)]
+    running = _running_config()
+    spelled = list(texts_for_truth(running))
+    if spelled:
+        raise UsageFailure(f"True and False are written with a capital letter; else MONAI takes a text: {', '.join(spelled)}")
+    unknown = [_with_advice(name, known) for name in unknown_settings(running, known)]
     if unknown:
         raise UsageFailure(f"{document} has no such setting: {'; '.join(unknown)}")
 
@@ -49,6 +54,19 @@ def unknown_settings(running: Mapping[str, Any], known: Mapping[str, Any], above
                 yield f"{above}{key}"
         elif _is_section(value) and _is_section(known[key]):
             yield from unknown_settings(value, known[key], f"{above}{key}::")
+
+
+def texts_for_truth(running: Any, above: str = "") -> Iterator[str]:
+    """Ids of everything that is the text "true" or "false", in whatever case."""
+    if isinstance(running, str):
+        if running.lower() in ("true", "false"):
+            yield above
+    elif isinstance(running, Mapping):
+        for key, value in running.items():
+            yield from texts_for_truth(value, f"{above}::{key}" if above else str(key))
+    elif isinstance(running, list):
+        for number, value in enumerate(running):
+            yield from texts_for_truth(value, f"{above}::{number}")
 
 
 def setting_ids(document: Mapping[str, Any], above: str = "") -> Iterator[str]:

@@ -18,7 +18,8 @@ from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
 from xct_components.physics.projector import project
 
 TRAIN = "train"
-MEAN, ATLAS, NEIGHBOUR, PREVIOUS = "mean volume", "atlas + consistency", "nearest film's CT", "previous stage + consistency"
+MEAN, MEASURED, ATLAS = "mean volume", "atlas without film", "atlas + consistency"
+NEIGHBOUR, PREVIOUS = "nearest film's CT", "previous stage + consistency"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,8 @@ def read_train_side(prepared: Path, sizes: Sequence[int], on_case: Callable[[str
 def baseline_volumes(case: HeldOutCase, stages: Sequence[CascadeStage], train: TrainSide) -> dict[int, dict[str, Tensor]]:
     """Size -> method -> (1, 1, D, H, W) HU.
 
-    Without a training side the mean volume is the atlas of stage 1 and there is no neighbour.
+    The atlas of stage 1 is a mean volume too, of the CTs and phantoms that the weights saw. Without a training side it is the
+    mean volume, and there is no neighbour.
     """
     volumes: dict[int, dict[str, Tensor]] = {}
     coarsest = stages[0].field.shape[0]
@@ -74,7 +76,10 @@ def baseline_volumes(case: HeldOutCase, stages: Sequence[CascadeStage], train: T
     for stage in stages:
         size, field = stage.field.shape[0], case.fields[stage.field.shape[0]]
         atlas_hu = mu_per_mm_to_hu(stages[0].atlas.mu_per_mm(field.shape).cpu())
-        volumes[size] = {MEAN: train.mean_hu.get(size, atlas_hu), ATLAS: _explained(atlas_hu, case, field)}
+        volumes[size] = {MEAN: train.mean_hu.get(size, atlas_hu)}
+        if nearest is not None:
+            volumes[size][MEASURED] = atlas_hu
+        volumes[size][ATLAS] = _explained(atlas_hu, case, field)
         if nearest is not None:
             volumes[size][NEIGHBOUR] = loaded(train.prepared, TRAIN, nearest, size)[0]
     return volumes

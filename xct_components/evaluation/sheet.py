@@ -55,7 +55,8 @@ def write_sheet(path: Path, cases: Sequence[PicturedCase]) -> None:
     top = height - TITLE_INCH
     for case in cases:
         shape = " x ".join(map(str, case.field.shape))
-        title = f"{case.case}, {shape} voxels; HU {SHOWN_HU[0]:g} to {SHOWN_HU[1]:g}; error +- {DIFFERENCE_HU:g} HU"
+        title = f"{case.case}, {shape} voxels; HU {SHOWN_HU[0]:g} to {SHOWN_HU[1]:g}; errors +- {DIFFERENCE_HU:g} HU and "
+        title += f"{DIFFERENCE_FILM:g} in films; the patient's right is on the left"
         figure.text(0.02, (top - 0.6 * TITLE_INCH) / height, title, color="white", fontsize=10, va="center")
         top -= TITLE_INCH
         ours = next(iter(case.volumes.values()))

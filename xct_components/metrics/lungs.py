@@ -7,8 +7,9 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float
 
-#: Aerated lung and gas are below this.
-AERATED_HU = -400.0
+#: Aerated lung and gas are below this, skin and walls above. One threshold for both: between two of them the blurred skin of a
+#: smooth prediction would count as lung.
+AERATED_HU = -500.0
 #: The windpipe in an axial level: at most so large, darker than this somewhere, and this near the midline.
 AIRWAY_CM2, AIRWAY_HU, MIDLINE_MM = 9.0, -900.0, 45.0
 #: A part that holds less than this share of the largest part is no lung: bowel gas, air in a fold.

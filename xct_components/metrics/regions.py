@@ -9,11 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from xct_components.geometry import VolumeGrid
-from xct_components.metrics.lungs import Spacing, lungs_of
+from xct_components.metrics.lungs import AERATED_HU, Spacing, lungs_of
 from xct_components.metrics.surfaces import Surface, surface_of
 
-#: Skin and everything inside is denser than this; it is filled.
-BODY_HU = -500.0
 #: Bone; vessels with contrast medium too, in truth and prediction alike.
 BONE_HU = 200.0
 #: Muscle, organs and blood without contrast medium.
@@ -136,7 +134,7 @@ def _body(hu: np.ndarray) -> np.ndarray:
     """The largest dense part, filled level by level."""
     from scipy import ndimage
 
-    parts, count = ndimage.label(hu > BODY_HU)
+    parts, count = ndimage.label(hu > AERATED_HU)
     if count == 0:
         return np.zeros(hu.shape, dtype=bool)
     sizes = np.bincount(parts.ravel())

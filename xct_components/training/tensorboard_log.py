@@ -24,7 +24,7 @@ class TensorBoardLog:
 
     Args:
         folder: of the event files.
-        on: False writes nothing and needs no tensorboard. (``--tensorboard false`` arrives from the command line as text.)
+        on: False writes nothing and needs no tensorboard. (``--tensorboard False`` arrives from the command line as text.)
     """
 
     def __init__(self, folder: str | Path, *, on: bool | str = True) -> None:
@@ -42,7 +42,7 @@ class TensorBoardLog:
         if not self.on or place_among_processes()[0]:
             return
         if find_spec("tensorboard") is None:
-            raise Failure("tensorboard is not installed: pip install 'xct-components[train]', or add --tensorboard false")
+            raise Failure("tensorboard is not installed: pip install 'xct-components[train]', or add --tensorboard False")
         engine.add_event_handler(Events.STARTED, self.begin)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 

@@ -97,7 +97,7 @@ class TrainingState:
                 part.load_state_dict(document["parts"][name])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise WeightsFailure(
-                f"{self.file} belongs to another network or training ({first_line(error)}); --resume false begins anew"
+                f"{self.file} belongs to another network or training ({first_line(error)}); --resume False begins anew"
             ) from error
         torch.set_rng_state(document["random_state"])
         if torch.cuda.is_available() and document["cuda_random_state"]:
@@ -112,10 +112,10 @@ class TrainingState:
             document = torch.load(self.file, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise WeightsFailure(
-                f"{self.file} is damaged or no checkpoint ({first_line(error)}); --resume false begins anew"
+                f"{self.file} is damaged or no checkpoint ({first_line(error)}); --resume False begins anew"
             ) from error
         if not isinstance(document, dict) or not {"iteration", "epoch_length", "same", "parts"} <= document.keys():
-            raise WeightsFailure(f"{self.file} is no checkpoint of a training; --resume false begins anew")
+            raise WeightsFailure(f"{self.file} is no checkpoint of a training; --resume False begins anew")
         return document
 
     def _require_same(self, document: Mapping[str, Any], engine: Engine) -> None:
@@ -124,7 +124,7 @@ class TrainingState:
         other = [f"{name} {then.get(name)} there and {now[name]} here" for name in now if then.get(name) != now[name]]
         if other:
             raise WeightsFailure(
-                f"{self.file} cannot be gone on from: {', '.join(other)}; give the same settings and data, or --resume false "
+                f"{self.file} cannot be gone on from: {', '.join(other)}; give the same settings and data, or --resume False "
                 "to begin anew"
             )
 
@@ -152,7 +152,7 @@ class ResumeTraining:
             steps = length * engine.state.max_epochs
             engine.logger.info("going on from %s: %d of %d steps done", self.state.file, done, steps)
             if done >= steps:
-                engine.logger.warning("this training is finished; --resume false begins anew, more --max_epochs go on")
+                engine.logger.warning("this training is finished; --resume False begins anew, more --max_epochs go on")
 
 
 class KeepTraining:
