@@ -18,6 +18,8 @@ DOCUMENTS = [
     "docs/bundles.md",
     "docs/conventions.md",
     "docs/data.md",
+    "docs/metrics.md",
+    "docs/training.md",
     "docs/phantom.md",
     "docs/protocols.md",
 ]

@@ -77,7 +77,7 @@ def evaluate(  # noqa: PLR0913 - each argument is an option of the command line
     from xct_components.evaluation.output_files import require_targets, write_evaluation
     from xct_components.evaluation.protocol_rows import require_protocol
     from xct_components.evaluation.record import Found, Request, evaluation_record
-    from xct_components.evaluation.summary import means, text_tables
+    from xct_components.evaluation.summary import means, protocol_tables, text_tables
 
     targets = require_targets(Path(output), overwrite=overwrite)
     request = Request(
@@ -104,7 +104,8 @@ def evaluate(  # noqa: PLR0913 - each argument is an option of the command line
         on_work("writing")
         record = evaluation_record(cascade, train, request, found)
         write_evaluation(targets, record, found.rows, found.protocol_rows, found.pictured)
-    return [*text_tables(means(found.rows), len(cases)), "", *map(str, targets)]
+    tables = text_tables(means(found.rows), len(cases)) + protocol_tables(means(found.protocol_rows), len(cases), protocol)
+    return [*tables, "", *map(str, targets)]
 
 
 def _judge_case(

@@ -1,8 +1,8 @@
 """What a run of ``xct generate`` leaves: volumes as NIfTI or DICOM, a picture, the record. All of it, or nothing."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,12 +82,12 @@ def write_generated(targets: dict[str, Path], ct: "GeneratedCt", film: Path, lat
         UnreadableInput: if a DICOM series is asked for and the film is gone, or is no longer the one that was read.
     """
     from xct_components.data.atomic_files import written_together
-    from xct_components.data.atomic_folder import written_folder
+    from xct_components.data.atomic_folder import made_folder, written_folder
 
     source = _source(ct, film, lateral) if DICOM_FOLDER in targets else None
     files = {name: path for name, path in targets.items() if name != DICOM_FOLDER}
     with ExitStack() as opened:
-        opened.enter_context(_made_folder(targets[REPORT_FILE].parent))
+        opened.enter_context(made_folder(targets[REPORT_FILE].parent))
         folder = opened.enter_context(written_folder(targets[DICOM_FOLDER])) if source else None
         drafts = dict(zip(files, opened.enter_context(written_together(*files.values())), strict=True))
         if folder and source:
@@ -133,22 +133,6 @@ def _write_dicom(folder: Path, std: Path | None, ct: "GeneratedCt", source: "Sou
         "patient_and_study": "of the film" if source.is_named else "anonymous",
     }
     return replace(ct, record={**ct.record, "dicom": uids})
-
-
-@contextmanager
-def _made_folder(folder: Path) -> Iterator[None]:
-    """The folder, which goes again if it was made here and what is inside fails."""
-    made = not folder.exists()
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise CannotWrite(f"cannot make the folder {folder}: {error.strerror}") from error
-    try:
-        yield
-    except BaseException:
-        if made:
-            folder.rmdir()
-        raise
 
 
 def _write_ct(path: Path, ct: "GeneratedCt") -> None:

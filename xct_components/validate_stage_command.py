@@ -1,8 +1,7 @@
 """``xct validate-stage``: whether a trained stage does what it is there for, as a check sheet."""
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,24 +146,9 @@ def _free_folder(folder: Path, *, overwrite: bool) -> Path:
 def _write(targets: Sequence[Path], sheet: "CheckSheet") -> None:
     """Both files or none; the folder too."""
     from xct_components.data.atomic_files import written_together
+    from xct_components.data.atomic_folder import made_folder
     from xct_components.training.check_sheet import write_sheet_json, write_sheet_png
 
-    with _made(targets[0].parent), written_together(*targets) as (picture, record):
+    with made_folder(targets[0].parent), written_together(*targets) as (picture, record):
         write_sheet_png(picture, sheet)
         write_sheet_json(record, sheet)
-
-
-@contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """The folder, which goes again if it was made for nothing."""
-    new = not folder.is_dir()
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise CannotWrite(f"cannot make the folder {folder}: {error.strerror}") from error
-    try:
-        yield
-    except BaseException:
-        if new:
-            folder.rmdir()
-        raise

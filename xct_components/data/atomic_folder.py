@@ -41,3 +41,23 @@ def written_folder(target: Path) -> Iterator[Path]:
             old.replace(target)
         for left in (draft, old):
             shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """The folder to write into, which goes again if it was made here and what is inside fails.
+
+    Raises:
+        CannotWrite: if it cannot be made.
+    """
+    made = not folder.exists()
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(f"cannot make the folder {folder}: {error.strerror}") from error
+    try:
+        yield
+    except BaseException:
+        if made:
+            folder.rmdir()
+        raise

@@ -29,6 +29,9 @@ COMPARED = ("psnr_db", "ssim", "body_psnr_db", "lateral_film_error", "anatomy_sc
 #: Beginnings of the names of metrics that are better when they are larger; all others when they are smaller.
 _LARGER_IS_BETTER = ("psnr", "ssim", "body_psnr", "body_ssim", "dice", "surface_dice", "anatomy", "error_correlation")
 
+#: Width of a column.
+_WIDTH = 15
+
 Table = dict[int, dict[str, dict[str, PatientMean]]]
 
 
@@ -74,15 +77,29 @@ def gains(rows: Sequence[Row], ours: dict[int, str]) -> list[dict[str, Any]]:
     return found
 
 
-def text_tables(table: Table, n: int) -> list[str]:
-    """The main columns as lines of text, one table a size; n stands over each."""
+def text_tables(table: Table, n: int, *, title: str = "", heads: dict[str, str] | None = None) -> list[str]:
+    """Means as lines of text, one table a size; n stands over each.
+
+    Args:
+        table: of ``means``.
+        n: how many patients.
+        title: what stands before the size.
+        heads: the columns and how they are headed; None for those of MAIN.
+    """
     lines = []
+    headed = MAIN if heads is None else heads
     for size, methods in table.items():
-        columns = [name for name in MAIN if any(name in metrics for metrics in methods.values())]
+        columns = [name for name in headed if any(name in metrics for metrics in methods.values())]
         width = max(len(method) for method in methods)
-        lines += ["", f"{size} voxels a side, mean of n={n}".ljust(width)]
-        lines.append(" " * width + "".join(f"{MAIN[name]:>13s}" for name in columns))
+        lines += ["", f"{title}{size} voxels a side, mean of n={n}"]
+        lines.append(" " * width + "".join(f"{headed[name]:>{_WIDTH}s}" for name in columns))
         for method, metrics in methods.items():
-            cells = (f"{metrics[name].mean:13.4g}" if name in metrics else f"{'-':>13s}" for name in columns)
+            cells = (f"{metrics[name].mean:{_WIDTH}.4g}" if name in metrics else f"{'-':>{_WIDTH}s}" for name in columns)
             lines.append(f"{method:<{width}s}" + "".join(cells))
     return lines
+
+
+def protocol_tables(table: Table, n: int, name: str) -> list[str]:
+    """The figures of a published protocol, every one of them."""
+    names = dict.fromkeys(metric for methods in table.values() for metrics in methods.values() for metric in metrics)
+    return text_tables(table, n, title=f"protocol {name}, ", heads={metric: metric for metric in names})
