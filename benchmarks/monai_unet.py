@@ -29,13 +29,13 @@ from xct_components.data.cases.cases import (
     prepared_items,
     render_batch,
 )
-from xct_components.data.cases.random_draws import case_generator
 from xct_components.diffusion.schedule import clean_weight, draw_times, noised
 from xct_components.networks.precision import network_autocast
 from xct_components.networks.xray_encoder import LINE_INTEGRAL_SCALE
 from xct_components.physics.projector import sample_along_rays
 from xct_components.training.case_order import CaseOrder
 from xct_components.training.learning_rate import warm_cosine
+from xct_components.training.prepare_batch import chances_of, drawn_noise
 from xct_components.training.weight_average import power_average
 
 SIZE, CHANNELS = 64, (32, 64, 128)
@@ -119,11 +119,11 @@ def _train(network: nn.Module, cases: TrainingCases, options: argparse.Namespace
 
 
 def _loss(network: nn.Module, cases: Sequence[dict[str, Any]]) -> Tensor:
-    chances = [case_generator(int(case["exposure"]["noise_seed"]), 0, 0) for case in cases]
+    chances = chances_of(cases)
     rendered = render_batch(cases, rows=SIZE, cols=SIZE)
     clean = _standardized(rendered.ct_hu)
     time_ = torch.cat([draw_times(1, chance) for chance in chances])
-    noise = torch.stack([torch.randn(clean.shape[1:], generator=chance) for chance in chances])
+    noise = drawn_noise(chances, tuple(clean.shape[1:]))
     error = (_predicted(network, noised(clean, noise, time_), time_, rendered) - clean).square().flatten(1).mean(1)
     return (clean_weight(time_) * error).mean()
 

@@ -111,3 +111,9 @@ def test_statistics_of_all_stages_are_those_that_each_would_measure_for_itself()
 def test_one_stage_is_no_cascade() -> None:
     with pytest.raises(ValueError, match=r"stages must be at least two, got 1; train\.json trains one"):
         joint_stages([small_stage()])
+
+
+@pytest.mark.parametrize("pixels", [6, 20])
+def test_columns_that_do_not_fit_the_last_stage_are_refused(joint: nn.ModuleDict, pixels: int) -> None:
+    with pytest.raises(ValueError, match=rf"column_pixels must be a multiple of 4 and fit .* got {pixels}; 0 trains on whole"):
+        PrepareJointBatch(joint, column_pixels=pixels)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xct_components.data.cases.cases import TrainingBatch, render_batch
-from xct_components.data.cases.random_draws import below, case_generator, happens
+from xct_components.data.cases.random_draws import happens
 from xct_components.diffusion.schedule import PURE_NOISE_SHARE, draw_times
 from xct_components.geometry import Beam, ChestView
 from xct_components.losses.hybrid import HybridLoss
@@ -18,7 +18,15 @@ from xct_components.losses.stage_terms import StageTerms
 from xct_components.networks.cascade_stage import CascadeStage
 from xct_components.networks.stage_conditions import Column
 from xct_components.physics.consistency import Consistency
-from xct_components.training.prepare_batch import consistency_of, drawn_noise, in_range, seen_by
+from xct_components.training.prepare_batch import (
+    chances_of,
+    consistency_of,
+    draw_column,
+    drawn_noise,
+    in_range,
+    require_column,
+    seen_by,
+)
 from xct_components.training.stage_batch import StageBatch
 from xct_components.training.stage_step import StageStep
 
@@ -77,6 +85,9 @@ class PrepareJointBatch:
         pure_noise_share: as for ``PrepareStageBatch``.
         film_dropout: likewise.
         column_pixels: likewise, for the last stage alone.
+
+    Raises:
+        ValueError: if columns do not fit the last stage's network or film.
     """
 
     def __init__(
@@ -90,6 +101,7 @@ class PrepareJointBatch:
     ) -> None:
         self.stages, self.views, self.column_pixels = stages_of(stages), tuple(views), column_pixels
         self.pure_noise_share, self.film_dropout = pure_noise_share, film_dropout
+        require_column(self.stages[-1], column_pixels)
 
     def __call__(
         self,
@@ -108,8 +120,8 @@ class PrepareJointBatch:
         last = self.stages[-1]
         rows, cols = last.film_shape
         rendered = render_batch(cases, rows=rows, cols=cols, views=self.views, device=device)
-        chances = [case_generator(int(case["exposure"]["noise_seed"]), 0, 0) for case in cases]
-        column = self._column(chances[0])
+        chances = chances_of(cases)
+        column = draw_column(last, self.column_pixels, chances[0])
         present = torch.tensor([float(not happens(chance, self.film_dropout)) for chance in chances])
         times = [torch.cat([self._time(chance) for chance in chances]).to(device) for _ in self.stages]
         noise = [drawn_noise(chances, (1, *self._size(stage, column))).to(device) for stage in self.stages]
@@ -118,13 +130,6 @@ class PrepareJointBatch:
 
     def _time(self, chance: torch.Generator) -> Tensor:
         return draw_times(1, chance, pure_noise_share=self.pure_noise_share)
-
-    def _column(self, chance: torch.Generator) -> Column | None:
-        if not self.column_pixels:
-            return None
-        step, pixels, last = self.stages[-1].network.coarsest, self.column_pixels, self.stages[-1]
-        rows, cols = (step * below(chance, (n - pixels) // step + 1) for n in last.film_shape)
-        return slice(rows, rows + pixels), slice(cols, cols + pixels)
 
     def _size(self, stage: CascadeStage, column: Column | None) -> tuple[int, int, int]:
         depth, rows, cols = stage.field.shape

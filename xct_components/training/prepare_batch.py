@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xct_components.data.cases.cases import TrainingBatch, render_batch
-from xct_components.data.cases.random_draws import between, case_generator, happens
+from xct_components.data.cases.random_draws import below, between, case_generator, happens
 from xct_components.diffusion.schedule import PURE_NOISE_SHARE, draw_times
 from xct_components.geometry import Beam, ChestView
 from xct_components.networks.cascade_stage import HIGHEST_HU, LOWEST_HU, CascadeStage
@@ -63,11 +63,7 @@ class PrepareStageBatch:
         self.second_view, self.second_view_share = second_view, second_view_share
         self.pure_noise_share, self.film_dropout = pure_noise_share, film_dropout
         self.real_coarse_share, self.coarse_noise, self.column_pixels = real_coarse_share, coarse_noise, column_pixels
-        if column_pixels and (column_pixels % stage.network.coarsest or column_pixels > min(stage.film_shape)):
-            raise ValueError(
-                f"column_pixels must be a multiple of {stage.network.coarsest} and fit the film of {stage.film_shape} pixels, "
-                f"got {column_pixels}; 0 trains on whole volumes"
-            )
+        require_column(stage, column_pixels)
         for parent in self.parents:
             parent.eval().requires_grad_(False)
 
@@ -85,11 +81,11 @@ class PrepareStageBatch:
     @torch.no_grad()
     def batch(self, cases: Sequence[Mapping[str, Any]], device: str | torch.device = "cpu") -> StageBatch:
         """The batch of cases from ``TrainingCases``."""
-        chances = [case_generator(int(case["exposure"]["noise_seed"]), 0, 0) for case in cases]
+        chances = chances_of(cases)
         rendered = self._rendered(cases, device, self._views(chances[0]))
         beams: list[list[Beam]] = [list(views) for views in rendered.beams]
         explain = consistency_of(rendered)
-        column = self._column(chances[0])
+        column = draw_column(self.stage, self.column_pixels, chances[0])
         coarse, level = self._coarse(rendered, explain, chances)
         prior_hu = self.stage.prior_hu(rendered.film, rendered.grids, beams, explain, coarse)
         size = prior_hu.shape[2:] if column is None else (prior_hu.shape[2], self.column_pixels, self.column_pixels)
@@ -137,12 +133,32 @@ class PrepareStageBatch:
         noise = drawn_noise(chances, tuple(coarse.shape[1:])).to(coarse)
         return coarse + COARSE_NOISE_HU * level.to(coarse)[:, None, None, None, None] * noise, level
 
-    def _column(self, chance: torch.Generator) -> Column | None:
-        if not self.column_pixels:
-            return None
-        step, pixels = self.stage.network.coarsest, self.column_pixels
-        corner = [step * int(torch.randint((n - pixels) // step + 1, (), generator=chance)) for n in self.stage.film_shape]
-        return slice(corner[0], corner[0] + pixels), slice(corner[1], corner[1] + pixels)
+
+def chances_of(cases: Sequence[Mapping[str, Any]]) -> list[torch.Generator]:
+    """The chance of each case's noise, time and prior; it belongs to the case, not to its batch."""
+    return [case_generator(int(case["exposure"]["noise_seed"]), 0, 0) for case in cases]
+
+
+def require_column(stage: CascadeStage, pixels: int) -> None:
+    """Refuse columns that do not fit.
+
+    Raises:
+        ValueError: unless the side is 0, for whole volumes, or a multiple of the network's coarsest voxels within the film.
+    """
+    if pixels and (pixels % stage.network.coarsest or pixels > min(stage.film_shape)):
+        raise ValueError(
+            f"column_pixels must be a multiple of {stage.network.coarsest} and fit the film of {stage.film_shape} pixels, "
+            f"got {pixels}; 0 trains on whole volumes"
+        )
+
+
+def draw_column(stage: CascadeStage, pixels: int, chance: torch.Generator) -> Column | None:
+    """A full-depth column on the network's lattice; None, and nothing drawn, for 0 pixels."""
+    if not pixels:
+        return None
+    step = stage.network.coarsest
+    row, col = (step * below(chance, (n - pixels) // step + 1) for n in stage.film_shape)
+    return slice(row, row + pixels), slice(col, col + pixels)
 
 
 def consistency_of(rendered: TrainingBatch) -> list[Consistency]:
