@@ -1,12 +1,12 @@
 """What a run of ``xct generate`` leaves: volumes as NIfTI or DICOM, a picture, the record. All of it, or nothing."""
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xct_components.data.atomic_folder import made_folder, require_free_folder, written_folder
 from xct_components.failures import CannotWrite, UnreadableInput
 
 if TYPE_CHECKING:
@@ -50,16 +50,7 @@ def free_targets(folder: Path, formats: Sequence[str], *, with_std: bool, overwr
     """
     names = [name for name, (format_, of_samples) in FILES.items() if format_ in formats and (with_std or not of_samples)]
     targets = {name: folder / name for name in (*names, REPORT_FILE)}
-    parent = folder if folder.is_dir() else folder.absolute().parent
-    if folder.exists() and not folder.is_dir():
-        raise CannotWrite(f"cannot write to {folder}: it is a file; name a folder")
-    if not parent.is_dir():
-        raise CannotWrite(f"cannot make the folder {folder}: {parent} does not exist")
-    if not os.access(parent, os.W_OK):
-        raise CannotWrite(f"cannot write to {folder}: no permission for {parent}")
-    taken = [path.name for path in targets.values() if path.exists()]
-    if taken and not overwrite:
-        raise CannotWrite(f"{folder} already holds {', '.join(taken)}; choose another folder, or add --overwrite")
+    require_free_folder(folder, list(targets), overwrite=overwrite)
     if DICOM_FOLDER in targets:
         _require_series_or_nothing(targets[DICOM_FOLDER])
     return targets
@@ -82,7 +73,6 @@ def write_generated(targets: dict[str, Path], ct: "GeneratedCt", film: Path, lat
         UnreadableInput: if a DICOM series is asked for and the film is gone, or is no longer the one that was read.
     """
     from xct_components.data.atomic_files import written_together
-    from xct_components.data.atomic_folder import made_folder, written_folder
 
     source = _source(ct, film, lateral) if DICOM_FOLDER in targets else None
     files = {name: path for name, path in targets.items() if name != DICOM_FOLDER}

@@ -1,13 +1,13 @@
 """``xct validate-stage``: whether a trained stage does what it is there for, as a check sheet."""
 
-import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xct_components import __version__
-from xct_components.failures import CannotWrite, Failure, RefusedInput, UsageFailure
+from xct_components.data.atomic_folder import made_folder, require_free_folder
+from xct_components.failures import Failure, RefusedInput, UsageFailure
 
 if TYPE_CHECKING:
     from xct_components.bundle_io.stage_document import StageDocument
@@ -53,7 +53,8 @@ def validate_stage(
         raise UsageFailure(f"side must be one of {', '.join(SIDES)}, got {side!r}")
     if pictures < 0:
         raise UsageFailure(f"pictures must be 0 or more, got {pictures}")
-    folder = _free_folder(Path(output), overwrite=overwrite)
+    folder = Path(output)
+    require_free_folder(folder, (SHEET_PNG, SHEET_JSON), overwrite=overwrite)
     if find_spec("matplotlib") is None:
         raise Failure("the check sheet needs matplotlib: pip install 'xct-components[train]'")
     from xct_components.bundle_io.stage_document import StageDocument
@@ -128,25 +129,9 @@ def _device(name: str) -> str:
     return name
 
 
-def _free_folder(folder: Path, *, overwrite: bool) -> Path:
-    """The output folder, once it is clear that it can be written and that nothing is lost by it."""
-    parent = folder if folder.is_dir() else folder.absolute().parent
-    if folder.exists() and not folder.is_dir():
-        raise CannotWrite(f"cannot write to {folder}: it is a file; name a folder")
-    if not parent.is_dir():
-        raise CannotWrite(f"cannot make the folder {folder}: {parent} does not exist")
-    if not os.access(parent, os.W_OK):
-        raise CannotWrite(f"cannot write to {folder}: no permission for {parent}")
-    taken = [name for name in (SHEET_PNG, SHEET_JSON) if (folder / name).exists()]
-    if taken and not overwrite:
-        raise CannotWrite(f"{folder} already holds {', '.join(taken)}; choose another folder, or add --overwrite")
-    return folder
-
-
 def _write(targets: Sequence[Path], sheet: "CheckSheet") -> None:
     """Both files or none; the folder too."""
     from xct_components.data.atomic_files import written_together
-    from xct_components.data.atomic_folder import made_folder
     from xct_components.training.check_sheet import write_sheet_json, write_sheet_png
 
     with made_folder(targets[0].parent), written_together(*targets) as (picture, record):

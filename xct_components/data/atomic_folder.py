@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,3 +61,26 @@ def made_folder(folder: Path) -> Iterator[None]:
         if made:
             folder.rmdir()
         raise
+
+
+def require_free_folder(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
+    """Refuse an output folder before the work begins: if it cannot be written to, or something in it would be lost.
+
+    Args:
+        folder: there already or not; its parent must be.
+        names: what will be written into it.
+        overwrite: whether what has these names may be replaced.
+
+    Raises:
+        CannotWrite: with the reason.
+    """
+    parent = folder if folder.is_dir() else folder.absolute().parent
+    if folder.exists() and not folder.is_dir():
+        raise CannotWrite(f"cannot write to {folder}: it is a file; name a folder")
+    if not parent.is_dir():
+        raise CannotWrite(f"cannot make the folder {folder}: {parent} does not exist")
+    if not os.access(parent, os.W_OK):
+        raise CannotWrite(f"cannot write to {folder}: no permission for {parent}")
+    taken = [name for name in names if (folder / name).exists()]
+    if taken and not overwrite:
+        raise CannotWrite(f"{folder} already holds {', '.join(taken)}; choose another folder, or add --overwrite")

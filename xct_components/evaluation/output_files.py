@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from xct_components.data.atomic_files import written_together
+from xct_components.data.atomic_folder import made_folder, require_free_folder
 from xct_components.evaluation.case_rows import Row
 from xct_components.evaluation.html_sheet import write_html
 from xct_components.evaluation.sheet import PicturedCase, write_sheet
-from xct_components.failures import CannotWrite
 
 JSON_FILE, CSV_FILE, HTML_FILE, PNG_FILE = "evaluation.json", "evaluation.csv", "evaluation.html", "evaluation.png"
 
@@ -25,16 +24,7 @@ def require_targets(folder: Path, *, overwrite: bool) -> list[Path]:
         CannotWrite: if not.
     """
     targets = [folder / name for name in (JSON_FILE, CSV_FILE, HTML_FILE, PNG_FILE)]
-    parent = folder if folder.is_dir() else folder.absolute().parent
-    if folder.exists() and not folder.is_dir():
-        raise CannotWrite(f"cannot write to {folder}: it is a file; name a folder")
-    if not parent.is_dir():
-        raise CannotWrite(f"cannot make the folder {folder}: {parent} does not exist")
-    if not os.access(parent, os.W_OK):
-        raise CannotWrite(f"cannot write to {folder}: no permission for {parent}")
-    taken = [path.name for path in targets if path.exists()]
-    if taken and not overwrite:
-        raise CannotWrite(f"{folder} already holds {', '.join(taken)}; choose another folder, or add --overwrite")
+    require_free_folder(folder, [target.name for target in targets], overwrite=overwrite)
     return targets
 
 
@@ -57,22 +47,12 @@ def write_evaluation(
     Raises:
         CannotWrite: if a file cannot be written; then none is left, nor a folder that was made for them.
     """
-    folder = targets[0].parent
-    made = not folder.exists()
-    try:
-        folder.mkdir(exist_ok=True)
-        with written_together(*targets) as (as_json, as_csv, as_html, as_png):
-            write_sheet(as_png, pictured)
-            tables = {"rows": [_plain(row) for row in rows], "protocol_rows": [_plain(row) for row in protocol_rows]}
-            as_json.write_text(json.dumps(_finite({**record, **tables}), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-            _write_csv(as_csv, [*rows, *protocol_rows])
-            write_html(as_html, record, rows, as_png, protocol_rows=protocol_rows)
-    except BaseException as error:
-        if made and folder.is_dir():
-            folder.rmdir()
-        if isinstance(error, OSError) and not isinstance(error, CannotWrite):
-            raise CannotWrite(f"cannot write to {folder}: {error.strerror}") from error
-        raise
+    with made_folder(targets[0].parent), written_together(*targets) as (as_json, as_csv, as_html, as_png):
+        write_sheet(as_png, pictured)
+        tables = {"rows": [_plain(row) for row in rows], "protocol_rows": [_plain(row) for row in protocol_rows]}
+        as_json.write_text(json.dumps(_finite({**record, **tables}), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        _write_csv(as_csv, [*rows, *protocol_rows])
+        write_html(as_html, record, rows, as_png, protocol_rows=protocol_rows)
 
 
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:
