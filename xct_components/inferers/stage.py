@@ -26,8 +26,9 @@ from xct_components.physics.in_slabs import apply_in_slabs
 #: Volumes of at most so many voxels are denoised in one piece when the caller does not say.
 UNTILED_VOXELS = 256**3
 #: Side of a column, and overlap of neighbours, in voxels, when larger volumes are cut and the caller does not say. The overlap
-#: is twice the reach of the released stage 3, so that columns compute exactly what one piece would.
-USUAL_COLUMN, USUAL_OVERLAP = 192, 80
+#: is twice the reach of the released stage 3, so that columns compute exactly what one piece would; of the sides that cut 512 x
+#: 604 voxels across the rays, 352 computes the fewest voxels twice (four columns, 1.3 times the volume; 192: 2.2 times).
+USUAL_COLUMN, USUAL_OVERLAP = 352, 80
 
 Mode = Literal["mean", "sample"]
 #: Called with (network evaluations done, evaluations in all).
@@ -57,7 +58,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         seed: of the noise. Noise belongs to the whole volume: the same for any columns, and for every sample of a batch.
         consistency: how far the films are to be believed, for all samples.
         column: side in voxels of the full-depth columns that are denoised one by one, a multiple of the network's
-            ``coarsest``; None: one piece up to 256³ voxels, else columns of 192.
+            ``coarsest``; None: one piece up to 256³ voxels, else columns of 352.
         overlap: of neighbouring columns, in voxels; narrow columns overlap as far as the attention windows leave room.
         residual_std: width of the posterior around its mean in units of the residual; see ``sampling_times``.
         body_share: which rays count as measured; see ``stage_films``.

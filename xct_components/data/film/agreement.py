@@ -41,11 +41,11 @@ def ranked(pixels: Float[Tensor, "rows cols"]) -> Float[Tensor, "rows cols"]:
 
 
 def local_contrast(
-    values: Float[Tensor, "*batch rows cols"], weights: Float[Tensor, "*batch rows cols"], sigma_pixels: float
-) -> Float[Tensor, "*batch rows cols"]:
+    values: Float[Tensor, "images *batch rows cols"], weights: Float[Tensor, "*batch rows cols"], sigma_pixels: float
+) -> Float[Tensor, "images *batch rows cols"]:
     """Values minus their weighted Gaussian mean: outlines of lungs, heart, diaphragm and spine without the large shades."""
-    both = _blurred(torch.stack([values * weights, weights]), sigma_pixels)
-    return torch.where(weights > 0.0, values - both[0] / both[1].clamp_min(1e-6), 0.0)
+    sums, counted = _blurred(values * weights, sigma_pixels), _blurred(weights, sigma_pixels)
+    return torch.where(weights > 0.0, values - sums / counted.clamp_min(1e-6), 0.0)
 
 
 def _blurred(images: Tensor, sigma_pixels: float) -> Tensor:
@@ -79,6 +79,6 @@ def agreement_with(mean: MeanFilm, values: Float[Tensor, "b n n"], covered: Floa
     """Mean of two correlations with the mean film, of ranks and of their local contrast; -1 to 1."""
     weights = covered * mean.weights
     sigma = LOCAL_MM / mean.pixel_mm
-    ranks = weighted_correlation(values, mean.values.expand_as(values), weights)
-    film, expected = (local_contrast(x, weights, sigma) for x in (values, mean.values.expand_as(values)))
-    return (ranks + weighted_correlation(film, expected, weights)) / 2.0
+    both = torch.stack([values, mean.values.expand_as(values)])
+    film, expected = local_contrast(both, weights, sigma)
+    return (weighted_correlation(both[0], both[1], weights) + weighted_correlation(film, expected, weights)) / 2.0

@@ -8,9 +8,11 @@ from typing import Any, Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from xct_components.data.film.agreement import MeanFilm
 from xct_components.data.film.match import best_poses, refined
 from xct_components.data.film.reference import FilmReference
-from xct_components.data.film.view import LEAST_AGREEMENT, REFINED, Hypothesis, Kind, one_thread
+from xct_components.data.film.side_by_side import Spread, one_thread_each
+from xct_components.data.film.view import LEAST_AGREEMENT, REFINED, Hypothesis, Kind
 
 #: The upright lateral film should beat any other view, rotation and polarity by this much; real ones: 0.11 and 0.19.
 LEAST_MARGIN = 0.05
@@ -88,20 +90,18 @@ def lateral_evidence(pixels: Float[Tensor, "rows cols"], reference: FilmReferenc
         pixels: a film without borders, any monotone grey scale.
         reference: mean films of both views.
     """
-    with one_thread():
-        return _compared(pixels, reference)
+    with one_thread_each() as spread:
+        return _compared(pixels, reference, spread)
 
 
-def _compared(pixels: Tensor, reference: FilmReference) -> LateralEvidence:
-    means = {"frontal": reference.frontal, "lateral": reference.lateral}
-    kinds: tuple[Kind, ...] = ("frontal", "lateral")
+def _compared(pixels: Tensor, reference: FilmReference, spread: Spread) -> LateralEvidence:
+    means: dict[Kind, MeanFilm] = {"frontal": reference.frontal, "lateral": reference.lateral}
     coarse = []
-    for kind in kinds:
-        poses = best_poses(pixels, means[kind])
+    for kind, poses in zip(means, spread(lambda mean: best_poses(pixels, mean), means.values()), strict=True):
         turned = [pose for pose in poses if kind == "frontal" or pose.quarter_turns]
         upright = [pose for pose in poses if kind == "lateral" and not pose.quarter_turns]
         coarse += [Hypothesis(kind, pose) for pose in (*upright, *turned[:REFINED])]
-    readings = [Hypothesis(each.kind, refined(pixels, means[each.kind], each.pose)) for each in coarse]
+    readings = list(spread(lambda each: Hypothesis(each.kind, refined(pixels, means[each.kind], each.pose)), coarse))
     best = max(readings, key=_merit)
     reversed_grey = best.reversed_grey if best.upright_lateral else False
     asked = [r for r in readings if r.upright_lateral and r.reversed_grey == reversed_grey]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,10 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from xct_components.data.film.agreement import ranked, shrunk, weighted_correlation
+from xct_components.data.film.agreement import MeanFilm, ranked, shrunk, weighted_correlation
 from xct_components.data.film.heart_side import heart_shift_mm
 from xct_components.data.film.match import Pose, best_poses, laid_over, refined, turned
 from xct_components.data.film.reference import FilmReference
+from xct_components.data.film.side_by_side import Spread, one_thread_each
 
 Kind = Literal["frontal", "lateral"]
 
@@ -140,28 +139,17 @@ def view_evidence(pixels: Float[Tensor, "rows cols"], reference: FilmReference) 
         pixels: a film without borders, any monotone grey scale.
         reference: mean films of both views.
     """
-    with one_thread():
-        return _compared(pixels, reference)
+    with one_thread_each() as spread:
+        return _compared(pixels, reference, spread)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Thousands of operations on tiny images: on a busy machine two threads took seven times as long as one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _compared(pixels: Tensor, reference: FilmReference) -> ViewEvidence:
-    means: dict[Kind, Any] = {"frontal": reference.frontal, "lateral": reference.lateral}
-    found = {kind: best_poses(pixels, mean) for kind, mean in means.items()}
+def _compared(pixels: Tensor, reference: FilmReference, spread: Spread) -> ViewEvidence:
+    means: dict[Kind, MeanFilm] = {"frontal": reference.frontal, "lateral": reference.lateral}
+    found = dict(zip(means, spread(lambda mean: best_poses(pixels, mean), means.values()), strict=True))
     coarse = [Hypothesis("frontal", pose) for pose in found["frontal"] if pose.quarter_turns == 0]
     for kind, poses in found.items():
         coarse += [Hypothesis(kind, pose) for pose in poses[:REFINED] if kind == "lateral" or pose.quarter_turns]
-    readings = [Hypothesis(each.kind, refined(pixels, means[each.kind], each.pose)) for each in coarse]
+    readings = list(spread(lambda each: Hypothesis(each.kind, refined(pixels, means[each.kind], each.pose)), coarse))
     best = max(readings, key=lambda reading: reading.pose.merit)
     reversed_grey = best.reversed_grey if best.upright_frontal else False
     upright = {r.pose.mirrored: r for r in readings if r.upright_frontal and r.reversed_grey == reversed_grey}
