@@ -22,8 +22,8 @@ def window_alignment(network: HybridViTUNet) -> int:
 def column_reach(network: HybridViTUNet) -> int:
     """How far from an inner edge, in voxels, a column that keeps to ``window_alignment`` differs from the whole volume.
 
-    Convolutions carry what is missing beyond the edge on by a token each, an attention window spreads it over itself. Global
-    attention is left out: it sees the whole column, whatever its width.
+    Convolutions carry what is missing beyond the edge on by a token each, an attention window spreads it over itself, blended
+    patches over their neighbours. Global attention is left out: it sees the whole column, whatever its width.
     """
     reach, spans = 0, [network.patch * 2**level for level in range(len(network.widths))]
     for level, span in enumerate(spans):
@@ -33,7 +33,7 @@ def column_reach(network: HybridViTUNet) -> int:
                 reach = _next_multiple(reach, span * max(part.window[1:]))
     for span, blocks in reversed(list(zip(spans, network.up_convs, strict=False))):
         reach += span * _convolution_tokens(blocks)
-    return reach
+    return reach + (network.patch - 1 if network.blend_patches else 0)
 
 
 def _convolution_tokens(blocks: nn.Module) -> int:

@@ -16,7 +16,7 @@ PROCESS_BYTES = 700 << 20
 #: Peak bytes per voxel of the last stage's volume beyond that, for the mean and for samples; `python -m benchmarks.sampling`
 #: measures it with the released configurations. In one piece at 256³ (measured before consistency ran in slabs: an upper
 #: bound). In columns at 512 x 604 x 512, an upper bound too: on one machine the whole process reached 3861 MiB for the mean and
-#: 5217 MiB for a sample, on another 3088 and 3161 MiB with `xct generate --full_size True`. A tenth is added for the command line.
+#: 5217 MiB for a sample, on another 3088 and 3161 MiB (`xct generate --full_size True`). A tenth is added for the command line.
 BYTES_PER_VOXEL = {("mean", "whole"): 64, ("sample", "whole"): 92, ("mean", "columns"): 23, ("sample", "columns"): 38}
 #: The running mean and deviation of several samples, and the one-step mean beside them.
 STATISTICS_BYTES_PER_VOXEL = 12

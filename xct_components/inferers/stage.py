@@ -26,9 +26,9 @@ from xct_components.physics.in_slabs import apply_in_slabs
 #: Volumes of at most so many voxels are denoised in one piece when the caller does not say.
 UNTILED_VOXELS = 256**3
 #: Side of a column, and overlap of neighbours, in voxels, when larger volumes are cut and the caller does not say. The overlap
-#: is twice the reach of the released stage 3, so that columns compute exactly what one piece would; of the sides that cut 512 x
-#: 604 voxels across the rays, 352 computes the fewest voxels twice (four columns, 1.3 times the volume; 192: 2.2 times).
-USUAL_COLUMN, USUAL_OVERLAP = 352, 80
+#: is more than twice the reach of the released stage 3 (43), so that columns compute exactly what one piece would; of the sides
+#: that cut 512 x 604 voxels across the rays, 352 computes the fewest voxels twice (four columns, 1.4 times the volume).
+USUAL_COLUMN, USUAL_OVERLAP = 352, 96
 
 Mode = Literal["mean", "sample"]
 #: Called with (network evaluations done, evaluations in all).

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from xct_components.networks.embeddings import ScalarEmbedding
 from xct_components.networks.hybrid_vit_block import ConvBlock, HybridViTBlock
+from xct_components.networks.patch_blend import blended
 from xct_components.networks.voxel_layers import NormName, channels_to_patches, patches_to_channels, voxel_norm, zeroed
 
 
@@ -57,7 +58,7 @@ class HybridViTUNet(nn.Module):
     """Predicts the clean residual from a noisy one.
 
     Voxels are taken in patches of ``patch``³ (space to depth), every patch is given back as ``patch``³ values: the head can say
-    anything at full resolution.
+    anything at full resolution. Little training leaves steps between patches; ``blend_patches`` fades them into each other.
 
     Args:
         levels: finest first; dictionaries are read as ``LevelSpec``.
@@ -69,6 +70,7 @@ class HybridViTUNet(nn.Module):
         norm: "voxel" or "group"; see ``voxel_norm``.
         use_adaln: modulate every block (AdaLN-zero); otherwise the embedding is added to every level once.
         gradient_checkpointing: recompute blocks in the backward pass instead of keeping what they computed.
+        blend_patches: fade neighbouring patches of the result into each other (``blended``); costs detail finer than a patch.
     """
 
     def __init__(
@@ -83,11 +85,13 @@ class HybridViTUNet(nn.Module):
         norm: NormName = "voxel",
         use_adaln: bool = True,
         gradient_checkpointing: bool = False,
+        blend_patches: bool = False,
     ) -> None:
         super().__init__()
         specs = [level if isinstance(level, LevelSpec) else LevelSpec(**level) for level in levels]
         widths = [spec.channels for spec in specs]
         self.patch, self.widths, self.gradient_checkpointing = patch, widths, gradient_checkpointing
+        self.blend_patches = blend_patches
         self.coarsest = patch * 2 ** (len(specs) - 1)
         self.time = ScalarEmbedding(embedding)
         self.stem = nn.Conv3d(in_channels * patch**3 + 3, widths[0], 1)
@@ -137,7 +141,8 @@ class HybridViTUNet(nn.Module):
         for level in reversed(range(len(self.ups))):
             x = skips[level] + channels_to_patches(self.ups[level](x), 2)
             x = self._run(self.up_convs[level], x, e)
-        return channels_to_patches(self.head(x), self.patch).float()
+        clean = channels_to_patches(self.head(x), self.patch).float()
+        return blended(clean, self.patch) if self.blend_patches else clean
 
     def _told(self, x: Tensor, level: int, embedding: Tensor) -> Tensor:
         return x + self.bias[level](embedding)[:, :, None, None, None] if len(self.bias) else x

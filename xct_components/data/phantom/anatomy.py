@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xct_components.data.phantom.abdomen import Abdomen, build_abdomen
 from xct_components.data.phantom.body_frame import BodyFrame, body_frame
-from xct_components.data.phantom.body_wall import BodyWall, build_body_wall
+from xct_components.data.phantom.body_wall import BodyWall, build_body_wall, muscle_distance, skin_distance
 from xct_components.data.phantom.cage import build_cage, cavity
 from xct_components.data.phantom.great_vessels import build_great_vessels
 from xct_components.data.phantom.heart import build_heart
@@ -27,6 +27,8 @@ from xct_components.data.phantom.texture import texture_lattice
 #: Points thrown into a box around the lungs, and that box in reference mm.
 _THROWN = 45_000
 _BOX_LOW, _BOX_HIGH = (-138.0, -120.0, -140.0), (138.0, 104.0, 136.0)
+#: The skin is looked for at points so far apart along x, y, z, and so far from the reference's origin at most, mm.
+_SKIN_STEPS_MM, _SKIN_REACH_MM = (15.0, 3.0, 15.0), 210.0
 #: Lung vessels end this deep under the pleura, mm.
 _VESSEL_END_MM = -4.5
 
@@ -48,7 +50,7 @@ class Anatomy:
 
 
 def build_anatomy(parameters: ThoraxParameters) -> Anatomy:
-    """The person with these parameters, centred on the box around the lungs."""
+    """The person with these parameters, centred as ``data.prepare.chest_grid`` centres a CT."""
     frame = body_frame(parameters)
     cage = build_cage(parameters, frame.scale[2])
     heart = build_heart(parameters, cage)
@@ -56,14 +58,14 @@ def build_anatomy(parameters: ThoraxParameters) -> Anatomy:
     spine = build_spine()
     chest = Chest(cage, heart, vessels, spine, heart_fat_mm=max(2.0, 4.0 + 0.25 * (parameters.bmi - 24.0)))
     cloud = _lung_cloud(parameters.seed, chest, frame)
-    in_world = frame.world_from_reference(cloud.points_mm)
+    wall = build_body_wall(parameters, build_shoulder(parameters, cage))
     lattice = texture_lattice(parameters.seed)
     deep = cloud.points_mm[cloud.depth_mm < _VESSEL_END_MM]
     return Anatomy(
         parameters,
-        frame.centred_at((in_world.amin(0) + in_world.amax(0)) / 2),
+        frame.centred_at(_center_mm(frame, cloud.points_mm, wall)),
         chest,
-        build_body_wall(parameters, build_shoulder(parameters, cage)),
+        wall,
         build_rib_cage(parameters, cage, spine),
         build_abdomen(parameters, cage, frame.mean_scale),
         grow_lung_trees(parameters.seed, vessels, _enough(deep[deep[:, 0] > 0]), _enough(deep[deep[:, 0] < 0])),
@@ -71,6 +73,20 @@ def build_anatomy(parameters: ThoraxParameters) -> Anatomy:
         lattice,
         cloud.volume_ml,
     )
+
+
+def _center_mm(frame: BodyFrame, lung_mm: Tensor, wall: BodyWall) -> Tensor:
+    """World mm: the middle of the box around the lungs; from front to back, of the body at their level."""
+    lungs = frame.world_from_reference(lung_mm)
+    low, high = lungs.amin(0), lungs.amax(0)
+    rows = torch.arange(float(lung_mm[:, 2].amin()), float(lung_mm[:, 2].amax()), _SKIN_STEPS_MM[2], dtype=torch.float64)
+    across, along = (torch.arange(-_SKIN_REACH_MM, _SKIN_REACH_MM, step, dtype=torch.float64) for step in _SKIN_STEPS_MM[:2])
+    points_mm = torch.cartesian_prod(across, along, rows)
+    points = Points(*points_mm.unbind(-1))
+    body = frame.world_from_reference(points_mm[skin_distance(wall, points, muscle_distance(wall, points)) < 0.0])
+    center = (low + high) / 2
+    center[1] = (body[:, 1].amin() + body[:, 1].amax()) / 2
+    return center
 
 
 def _lung_cloud(seed: int, chest: Chest, frame: BodyFrame) -> LungCloud:

@@ -16,8 +16,8 @@ from xct_components.data.phantom.shoulder import Shoulder
 # Outline of the muscles of the trunk (fat not counted): half width, front and back, mm.
 _HEIGHTS = (-190.0, -131.0, -100.0, -60.0, -20.0, 20.0, 50.0, 80.0, 100.0, 120.0, 140.0, 160.0, 190.0)
 _HALF_WIDTH = (138.0, 145.0, 149.0, 151.0, 152.0, 150.0, 143.0, 130.0, 112.0, 88.0, 70.0, 62.0, 58.0)
-_FRONT = (102.0, 107.0, 109.0, 110.0, 107.0, 97.0, 84.0, 69.0, 57.0, 46.0, 38.0, 34.0, 32.0)
-_BACK = (-112.0, -119.0, -126.0, -132.0, -137.0, -138.0, -134.0, -125.0, -115.0, -102.0, -88.0, -78.0, -70.0)
+_FRONT = (98.0, 101.0, 102.0, 103.0, 100.0, 91.0, 79.0, 65.0, 54.0, 44.0, 37.0, 34.0, 32.0)
+_BACK = (-100.0, -105.0, -111.0, -117.0, -121.0, -121.0, -117.0, -110.0, -102.0, -92.0, -82.0, -75.0, -69.0)
 _SQUARENESS = 2.7
 SKIN_MM = 2.0
 #: Fat under the skin of the flank at a body mass index of 22, mm, and its growth per unit (derived from the ten CTs at hand).

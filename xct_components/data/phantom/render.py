@@ -48,7 +48,10 @@ def render_thorax(
     *,
     device: str | torch.device = "cpu",
 ) -> Thorax:
-    """The CT and the label map of a person on a grid; the world's origin is the middle of the box around the lungs.
+    """The CT and the label map of a person on a grid.
+
+    The world's origin is the middle of the box around the lungs and, from front to back, of the body at their level: where
+    ``data.prepare.chest_grid`` puts the middle of a CT's field.
 
     The anatomy is that of the parameters alone: another grid shows the same person. Edges are spread over a voxel and the
     scanner's point response (isotropic, of the voxel's cube-root size), so that a coarse phantom is nearly the average of
