@@ -1,0 +1,89 @@
+"""How good the cascade is on phantoms that it never saw, beside the mean phantom.
+
+    python -m benchmarks.phantoms_held_out [--count 10] [--mean_of 60] [--stages 2] [--bundles bundles]
+
+Phantoms of seeds from 2,000,000 on, one PA film each in the cascade's geometry, one-step means. The mean phantom is the mean
+HU of the phantoms 0, 1, 2, ..., which trainings draw from too. PSNR over -1024 to 1024 HU; gains phantom by phantom.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.markdown_table import markdown_table
+from xct_components.cascade import UnifiedHybridViTCascade
+from xct_components.data.cases.cases import load_case, phantom_items
+from xct_components.geometry import VolumeGrid, chest_beam_covering
+from xct_components.inferers.stage import StageInferer
+from xct_components.metrics.image import psnr_db, rmse_hu
+from xct_components.networks.cascade_stage import HIGHEST_HU, LOWEST_HU, CascadeStage
+from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
+from xct_components.physics.consistency import HardConsistency
+from xct_components.physics.projector import project
+
+FIRST_SEED = 2_000_000
+
+
+def main() -> None:
+    """Print one table, and the smallest gain."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=10)
+    parser.add_argument("--mean_of", type=int, default=60)
+    parser.add_argument("--stages", type=int, default=2)
+    parser.add_argument("--bundles", default=None)
+    options = parser.parse_args()
+    cascade = UnifiedHybridViTCascade.from_pretrained(options.bundles, stages=options.stages)
+    coarse: dict[int, Tensor] = {}
+    rows = []
+    for number, stage in enumerate(cascade.stages, start=1):
+        size = stage.field.shape[0]
+        mean = torch.stack([_hu(item) for item in phantom_items(options.mean_of, size)]).mean(0)
+        scores: dict[str, list[tuple[float, float]]] = {}
+        for index, item in enumerate(phantom_items(options.count, size, first_seed=FIRST_SEED)):
+            truth, grid = _hu(item), VolumeGrid.from_json(item["grid"])
+            volumes, coarse[index] = _volumes(cascade, stage, truth, grid, coarse.get(index))
+            for name, volume in {"mean phantom": mean, **volumes, f"stage {number}, mean": coarse[index]}.items():
+                scores.setdefault(name, []).append(_score(volume, truth))
+        rows += _rows(size, scores)
+    print(markdown_table(["size", "volume", "RMSE [HU]", "PSNR [dB]", "gain over the mean phantom [dB]", "smallest"], rows))
+    print(f"\nn = {options.count} phantoms, mean of {options.mean_of} others")
+
+
+def _hu(item: dict[str, object]) -> Tensor:
+    return load_case(item)["ct_hu"].float().clamp(LOWEST_HU, HIGHEST_HU)
+
+
+def _volumes(
+    cascade: UnifiedHybridViTCascade, stage: CascadeStage, truth: Tensor, grid: VolumeGrid, coarse: Tensor | None
+) -> tuple[dict[str, Tensor], Tensor]:
+    beams = [chest_beam_covering(grid, "PA", *stage.film_shape)]
+    film = project(hu_to_mu_per_mm(truth), grid, beams)
+    atlas = cascade.stages[0].atlas.mu_per_mm(stage.field.shape)
+    explained = mu_per_mm_to_hu(HardConsistency()(atlas, film, grid, beams))
+    result = StageInferer()(film, stage, coarse_hu=coarse, fields=[grid], beams=[beams])
+    return {"atlas + consistency": explained}, result.volume_hu
+
+
+def _score(volume: Tensor, truth: Tensor) -> tuple[float, float]:
+    predicted, expected = (x[0, 0].numpy() for x in (volume, truth))
+    return rmse_hu(predicted, expected), psnr_db(predicted, expected)
+
+
+def _rows(size: int, scores: dict[str, list[tuple[float, float]]]) -> list[list[str]]:
+    base = np.array(scores["mean phantom"])[:, 1]
+    rows = []
+    for name, pairs in scores.items():
+        errors, psnr = np.array(pairs).T
+        gains = psnr - base
+        rows.append(
+            [str(size), name, f"{errors.mean():.1f}", f"{psnr.mean():.2f}", f"{gains.mean():.2f}", f"{gains.min():.2f}"]
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    main()
