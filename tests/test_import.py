@@ -16,10 +16,17 @@ else:
 
 ROOT = Path(__file__).parent.parent
 # Import name -> distribution, where the two differ.
-DISTRIBUTIONS = {"PIL": "pillow", "ignite": "pytorch-ignite", "skimage": "scikit-image"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "dicomweb_client": "dicomweb-client",
+    "ignite": "pytorch-ignite",
+    "jpeg_ls": "pyjpegls",
+    "openjpeg": "pylibjpeg-openjpeg",
+    "skimage": "scikit-image",
+}
 # Parts that hold subclasses of MONAI's classes, so that they cannot be imported without it.
 OF_MONAI = ("xct_components.inferers.", "xct_components.bundle_io.")
-HEAVY = {"highdicom", "itk", "matplotlib", "monai", "nibabel", "pydicom", "skimage", "tkinter"}
+HEAVY = {"highdicom", "itk", "matplotlib", "monai", "nibabel", "pydicom", "pynetdicom", "requests", "skimage", "tkinter"}
 
 
 def fresh_python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -69,6 +76,7 @@ def test_every_library_the_package_imports_is_a_dependency_or_a_user_extra():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     declared = {line.split(">=")[0] for line in project["dependencies"] + extras["dicom"] + extras["report"] + extras["train"]}
+    declared |= {line.split(">=")[0] for line in extras["pacs"]}
     for path in (ROOT / "xct_components").rglob("*.py"):
         undeclared = {DISTRIBUTIONS.get(name, name) for name in libraries_of(path)} - declared
         assert not undeclared, f"{path.name} imports {undeclared}; declare it in pyproject.toml with a reason"

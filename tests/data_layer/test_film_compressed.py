@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,21 +61,12 @@ def test_a_truncated_compressed_film_is_unreadable(syntax, tmp_path):
 
 
 @pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda syntax: syntax.keyword)
-def test_without_its_decoder_a_compressed_film_names_the_line_to_type(syntax, tmp_path):
+def test_without_its_decoder_a_compressed_film_names_the_line_to_type(syntax, tmp_path, monkeypatch):
     path = compressed(tmp_path, syntax)
-    # None in sys.modules makes an import fail as if the package were not installed: a process of its own, so that pydicom
-    # has not looked for its plugins yet.
-    program = (
-        "import sys\n"
-        "sys.modules.update(dict.fromkeys(('pylibjpeg', 'openjpeg', 'jpeg_ls')))\n"
-        "from pathlib import Path\n"
-        "from xct_components.data.film.pixels import film_from_file\n"
-        "from xct_components.failures import UnreadableInput\n"
-        "try:\n"
-        "    film_from_file(Path(sys.argv[1]))\n"
-        "except UnreadableInput as failure:\n"
-        "    print(failure)\n"
-    )
-    said = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True).stdout
-    assert syntax.name in said
-    assert "pip install 'xct-components[dicom]'" in said
+    (tmp_path / "shadow").mkdir()
+    for package in ("openjpeg", "jpeg_ls"):  # found before the real ones, also by the process that decodes
+        (tmp_path / "shadow" / f"{package}.py").write_text("raise ImportError")
+    monkeypatch.syspath_prepend(tmp_path / "shadow")
+    with pytest.raises(UnreadableInput, match=r"pip install 'xct-components\[dicom\]'") as failure:
+        film_from_file(path)
+    assert syntax.name in str(failure.value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xct_components.failures import RefusedInput
+from xct_components.failures import RefusedInput, UnreadableInput
 
 
 def require_one_patient(first: Path, second: Path) -> None:
@@ -22,15 +22,15 @@ def require_one_patient(first: Path, second: Path) -> None:
 
 def _patient(path: Path) -> tuple[str, str] | None:
     """Identifier and its issuer, or None if the file names no patient."""
-    import pydicom
-
     from xct_components.data.ct.dicom_series import is_dicom
+    from xct_components.data.film.dicom_reading import damage_named, film_header
 
     if not path.is_file() or not is_dicom(path):
         return None
     try:
-        dataset = pydicom.dcmread(path, specific_tags=["PatientID", "IssuerOfPatientID"], stop_before_pixels=True)
-    except Exception:
+        header = film_header(path)
+        with damage_named(path):  # tags are decoded when they are asked for
+            patient, issuer = (str(header.get(keyword) or "").strip() for keyword in ("PatientID", "IssuerOfPatientID"))
+    except (UnreadableInput, RefusedInput):  # reading it as a film will say why
         return None
-    patient = str(dataset.get("PatientID") or "").strip()
-    return (patient, str(dataset.get("IssuerOfPatientID") or "").strip()) if patient else None
+    return (patient, issuer) if patient else None

@@ -16,6 +16,7 @@ from xct_components.data.file_hash import file_sha256
 from xct_components.data.film.borders import borderless
 from xct_components.data.film.pixels import film_from_file
 from xct_components.data.film.source import FEWEST_SIDE_PIXELS, FilmSource
+from xct_components.data.film.square_pixels import with_square_pixels
 from xct_components.failures import RefusedInput
 
 
@@ -62,7 +63,7 @@ def opened_film(path: str | os.PathLike[str]) -> OpenedFilm:
         RefusedInput: if it is no single grey film, or blank.
     """
     path = Path(path)
-    source = film_from_file(path)
+    source = with_square_pixels(film_from_file(path), path.name)
     rows, cols = borderless(source.pixels)
     pixels = torch.from_numpy(np.ascontiguousarray(source.pixels[rows, cols]))
     if min(pixels.shape) < FEWEST_SIDE_PIXELS:
