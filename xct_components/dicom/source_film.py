@@ -13,6 +13,7 @@ from typing import Any
 
 from xct_components.data.ct.dicom_series import is_dicom
 from xct_components.data.file_hash import file_sha256
+from xct_components.data.film.dicom_reading import damage_named, film_header
 from xct_components.dicom.elements import SYNTHETIC, uid
 from xct_components.failures import InputWarning, UnreadableInput, first_line
 
@@ -109,20 +110,11 @@ def _anonymous_study(sha256: str) -> Any:
 
 
 def _header(path: Path) -> Any:
-    """All tags but the pixels, decoded. pydicom's own warnings quote the patient's data: they are not passed on."""
-    import pydicom
-
-    try:
-        with python_warnings.catch_warnings():
-            python_warnings.simplefilter("ignore")
-            python_warnings.filterwarnings("error", message="End of file reached")
-            header = pydicom.dcmread(path, stop_before_pixels=True)
-            header.decode()
-            return header
-    except OSError:
-        raise
-    except Exception as error:  # damaged headers fail in a dozen ways
-        raise UnreadableInput(f"{path.name} has a damaged DICOM header ({type(error).__name__})") from error
+    """All tags but the pixels, within the limits of a film, decoded."""
+    header = film_header(path)
+    with damage_named(path):
+        header.decode()
+    return header
 
 
 def _is_identified(header: Any) -> bool:
