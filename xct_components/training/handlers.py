@@ -16,7 +16,6 @@ from xct_components.training.prepare_batch import PrepareStageBatch
 from xct_components.training.processes import place_among_processes
 from xct_components.training.released_weights import write_weights
 from xct_components.training.statistics import measure_statistics
-from xct_components.training.switch import switched_on
 
 Engine = Any  # ignite.engine.Engine; ignite is loaded when a training is
 
@@ -69,10 +68,9 @@ class MeasureStatistics:
         count: int = 128,
         batch_size: int = 4,
         *,
-        again: bool | str = False,
+        again: bool = False,
     ) -> None:
-        self.prepare, self.cases, self.count, self.batch_size = prepare, cases, count, batch_size
-        self.again = switched_on("statistics_again", again)
+        self.prepare, self.cases, self.count, self.batch_size, self.again = prepare, cases, count, batch_size, again
 
     def attach(self, engine: Engine) -> None:
         """Hook into the trainer."""

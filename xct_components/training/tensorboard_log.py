@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from xct_components.failures import CannotWrite, Failure
 from xct_components.training.processes import place_among_processes
-from xct_components.training.switch import switched_on
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -24,11 +23,11 @@ class TensorBoardLog:
 
     Args:
         folder: of the event files.
-        on: False writes nothing and needs no tensorboard. (``--tensorboard False`` arrives from the command line as text.)
+        on: False writes nothing and needs no tensorboard.
     """
 
-    def __init__(self, folder: str | Path, *, on: bool | str = True) -> None:
-        self.folder, self.on = Path(folder), switched_on("tensorboard", on)
+    def __init__(self, folder: str | Path, *, on: bool = True) -> None:
+        self.folder, self.on = Path(folder), on
         self._writer: SummaryWriter | None = None
 
     def attach(self, engine: Engine) -> None:

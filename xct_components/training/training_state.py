@@ -14,7 +14,6 @@ import torch
 from xct_components.data.atomic_files import written_together
 from xct_components.failures import CannotWrite, WeightsFailure, first_line
 from xct_components.training.case_order import CaseOrder
-from xct_components.training.switch import switched_on
 
 Engine = Any  # ignite.engine.Engine; ignite is loaded when a training is
 
@@ -40,7 +39,7 @@ class TrainingState:
         parts: by name.
         order: of the cases; told where to go on.
         same: settings that must be the same in the run that goes on, such as seed and batch size; JSON-ready.
-        resume: whether to go on where the file says, if there is one; also as text.
+        resume: whether to go on where the file says, if there is one.
     """
 
     def __init__(
@@ -50,10 +49,10 @@ class TrainingState:
         order: CaseOrder,
         *,
         same: Mapping[str, Any] | None = None,
-        resume: bool | str = True,
+        resume: bool = True,
     ) -> None:
         self.file, self.parts, self.order = Path(file), dict(parts), order
-        self.resume = switched_on("resume", resume)
+        self.resume = resume
         self.same = {**(same or {}), "cases": len(order.cases), "processes": order.processes}
 
     def save(self, engine: Engine) -> None:
