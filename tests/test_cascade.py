@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tests.inferers.tiny_stages import chest_hu, tiny_stage, write_bundles
-from xct_components.cascade import UnifiedHybridViTCascade, bundles_folder
+from xct_components.cascade import UnifiedHybridViTCascade
+from xct_components.data.bundle_folder import bundles_folder
 from xct_components.data.file_hash import file_sha256
 from xct_components.data.film.calibration import calibrated_film
 from xct_components.data.film.reading import read_film

@@ -9,7 +9,9 @@ import functools
 import gc
 import inspect
 import io
+import keyword
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -24,9 +26,11 @@ from fire.trace import FireTrace
 from xct_components import __version__
 from xct_components.demo import demo
 from xct_components.evaluate_command import evaluate
-from xct_components.failures import ExitCode, Failure, InputWarning, UsageFailure, first_line
+from xct_components.failures import MEANINGS, ExitCode, Failure, InputWarning, UsageFailure, first_line, is_out_of_memory
 from xct_components.film_command import film
 from xct_components.generate_command import generate
+from xct_components.info_command import info
+from xct_components.pacs_command import pacs
 from xct_components.prepare_command import prepare
 from xct_components.simulate_command import simulate
 from xct_components.validate_stage_command import validate_stage
@@ -39,17 +43,19 @@ COMMANDS: dict[str, Callable[..., Sequence[object]]] = {
     "evaluate": evaluate,
     "film": film,
     "generate": generate,
+    "info": info,
+    "pacs": pacs,
     "prepare": prepare,
     "simulate": simulate,
     "validate-stage": validate_stage,
 }
 
-#: Objects made before garbage is searched for cycles. Loading torch and MONAI makes a million that stay: the usual 700 cost 0.5 s.
+#: Objects made before garbage is searched for cycles. Loading torch and MONAI makes a million that stay: 700 cost 0.5 s.
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
+#: A parameter whose name Python keeps for itself, as PEP 8 spells it: ``from_`` is the option --from.
+_RESERVED = re.compile(rf"\b({'|'.join(keyword.kwlist)})_\b", re.IGNORECASE)
 _MEANINGS: dict[object, str] = {int: "a whole number", float: "a number", bool: "True or False"}
-#: How torch says that memory is short.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Failure as failure:
         return _complaint(str(failure), failure.exit_code)
     except Exception as error:
-        if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY):
+        if is_out_of_memory(error):
             return _complaint("out of memory; crop or resample the CT, or use a larger machine", ExitCode.OUT_OF_RESOURCES)
         return _complaint(
             f"unexpected {type(error).__name__}: {first_line(error)} (XCT_TRACEBACK=1 shows where)", ExitCode.UNEXPECTED
@@ -109,13 +115,18 @@ def _command(arguments: list[str]) -> Command:
     chosen: list[Command] = []
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            Fire({name: _postponed(command, chosen) for name, command in COMMANDS.items()}, arguments, name="xct")
+            Fire({name: _postponed(command, chosen) for name, command in COMMANDS.items()}, _spelt(arguments), name="xct")
     except FireExit as exit_:
         if exit_.code:
             raise UsageFailure(_usage_error(exit_.trace, arguments)) from exit_
     if len(chosen) != 1:
         raise UsageFailure(f"no command among {' '.join(arguments)!r}; `xct --help` lists them")
     return chosen[0]
+
+
+def _spelt(arguments: list[str]) -> list[str]:
+    """The arguments with reserved names as their parameters have them."""
+    return [re.sub(rf"^--({'|'.join(keyword.kwlist)})(?==|$)", r"--\1_", argument) for argument in arguments]
 
 
 def _postponed(command: Callable[..., Sequence[object]], chosen: list[Command]) -> Callable[..., None]:
@@ -150,16 +161,17 @@ def _usage_error(trace: FireTrace, arguments: list[str]) -> str:
     unknown = reason.removeprefix("Could not consume arg: ").lstrip("-").partition("=")[0].replace("-", "_")
     close = difflib.get_close_matches(unknown, inspect.signature(command).parameters, n=1)
     hint = f"did you mean --{close[0]}? " if close and reason.startswith("Could not") else ""
-    return f"{reason}; {hint}`xct {arguments[0]} --help` lists the options"
+    return _RESERVED.sub(r"\1", f"{reason}; {hint}`xct {arguments[0]} --help` lists the options")
 
 
 def _help(arguments: list[str]) -> str:
     trace = FireTrace(COMMANDS, name="xct")
     command = COMMANDS.get(arguments[0]) if arguments else None
     if command is None:
-        return str(HelpText(COMMANDS, trace=trace))
+        codes = "\n".join(f"    {code.value:>3}  {meaning}" for code, meaning in MEANINGS.items())
+        return f"{HelpText(COMMANDS, trace=trace)}\n\nEXIT CODES\n{codes}"
     trace.AddAccessedProperty(command, arguments[0], [arguments[0]], None, None)
-    return str(HelpText(command, trace=trace))
+    return _RESERVED.sub(r"\1", str(HelpText(command, trace=trace)))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from xct_components.data.bundle_folder import STAGES, bundles_folder
 from xct_components.failures import OutOfResources, UsageFailure, WeightsFailure
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from xct_components.networks.cascade_stage import CascadeStage
     from xct_components.physics.consistency import Consistency
 
-#: Names the folder that holds stage1, stage2 and stage3.
-BUNDLES_VARIABLE = "XCT_BUNDLES"
-STAGES = (1, 2, 3)
 NOTICE = "Synthetic CT estimated from a chest film. Research only, not for diagnosis."
 
 ConsistencyName = Literal["auto", "hard", "soft", "off"]
@@ -178,23 +176,6 @@ class UnifiedHybridViTCascade:
     def generate_stage3(self, xray: Any, coarse: Tensor | None = None, **settings: Any) -> GeneratedCt:
         """The 256³ volume, from the 128³ one if that is given; ``settings`` as for ``generate``."""
         return self.generate(xray, 3, coarse=coarse, **settings)
-
-
-def bundles_folder(given: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of the three bundles: the one given, the one that XCT_BUNDLES names, ./bundles, or the one beside the package.
-
-    Raises:
-        WeightsFailure: if there is none.
-    """
-    named = given or os.environ.get(BUNDLES_VARIABLE)
-    places = [Path(named)] if named else [Path("bundles"), Path(__file__).parent.parent / "bundles"]
-    found = next((place for place in places if (place / "stage1").is_dir()), None)
-    if found is None:
-        raise WeightsFailure(
-            f"no bundles: {' and '.join(map(str, places))} hold no folder stage1; name the folder that does with --bundles or "
-            f"{BUNDLES_VARIABLE}"
-        )
-    return found
 
 
 def software() -> dict[str, Any]:

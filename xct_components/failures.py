@@ -20,6 +20,21 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+#: What each code means, in a few words; docs/conventions.md says more.
+MEANINGS = {
+    ExitCode.OK: "done",
+    ExitCode.UNEXPECTED: "unexpected error: please report it",
+    ExitCode.USAGE: "usage: an option or argument that cannot be meant",
+    ExitCode.UNREADABLE: "input unreadable: missing, empty, truncated or corrupt",
+    ExitCode.REFUSED: "input refused: not what the command takes",
+    ExitCode.WEIGHTS: "weights missing or not the expected ones",
+    ExitCode.OUT_OF_RESOURCES: "out of memory, or the device is not available",
+    ExitCode.CANNOT_WRITE: "output cannot be written",
+    ExitCode.PARTIAL: "some of many inputs failed, each is named",
+    ExitCode.INTERRUPTED: "interrupted",
+}
+
+
 class Failure(Exception):
     """A failure whose message is written for the user: one or two lines, no traceback needed."""
 
@@ -64,6 +79,15 @@ class CannotWrite(Failure, OSError):
 
 class InputWarning(UserWarning):
     """Something about an input that the user should know although the work goes on; it holds no patient data."""
+
+
+#: How torch and the system say that memory is short.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is short, on the processor or a GPU."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 def first_line(error: BaseException) -> str:

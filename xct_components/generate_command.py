@@ -1,25 +1,22 @@
 """``xct generate``: a CT from a chest film, with its uncertainty, a picture and a record of every decision."""
 
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from xct_components.failures import CannotWrite, Failure, OutOfResources, UsageFailure
-from xct_components.generated_files import (
-    BYTES_PER_VOXEL,
-    DICOM_STD_FILE,
-    FORMATS,
-    PREVIEW_FILE,
-    free_targets,
-    write_generated,
-)
+from xct_components.batch.film_folder_run import FilmFolderRun, run_film_folder
+from xct_components.batch.film_run import FilmRun, require_disk, require_memory
+from xct_components.batch.readable_name import readable_name
+from xct_components.batch.summary_table import summary_table
+from xct_components.failures import Failure, UsageFailure
+from xct_components.generated_files import DICOM_STD_FILE, PREVIEW_FILE, write_generated
 
-if TYPE_CHECKING:
-    from xct_components.cascade import UnifiedHybridViTCascade
-
-MOST_STAGES, MOST_SAMPLES, MOST_STEPS = 3, 1000, 1000
+#: What the progress bar of a folder says, in characters.
+MOST_DOING = 48
 #: What a file needs beyond the core, and the extra that brings it.
 _NEEDS = {PREVIEW_FILE: ("matplotlib", "report"), DICOM_STD_FILE: ("highdicom", "dicom")}
 
@@ -34,7 +31,7 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
     mode: str = "mean",
     seed: int = 0,
     lateral: str | None = None,
-    format: str = "nifti,png",  # noqa: A002 - the name of the option
+    format: str = "nifti,png,html",  # noqa: A002 - the name of the option
     full_size: bool = False,
     bundles: str | None = None,
     device: str = "cpu",
@@ -47,17 +44,21 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
     A film of xct simulate brings the geometry of its JSON along: the CT then lies over the CT that the film was made from. Any
     other film is calibrated, and refused with the reason if it is no upright frontal chest film.
 
+    A folder gives a CT of every frontal film in it, each in a folder of its own under output, with summary.csv,
+    summary.json and index.html; the same command goes on where it was stopped. Under torchrun the processes share the films. A
+    film that fails stops no other; the exit code is then 8, or that of the failures if all failed alike.
+
     Args:
-        film: a .png, .jpg, .tif, .dcm, .nii or .nii.gz file.
-        output: folder for ct.nii.gz (HU), std.nii.gz, preview.png and report.json; dicom/IM0001.dcm and so on, and
-            dicom_std.dcm. It is made if missing.
+        film: a .png, .jpg, .tif, .dcm, .nii or .nii.gz file, or a folder with films.
+        output: folder for ct.nii.gz (HU), std.nii.gz, preview.png, report.html and report.json; dicom/IM0001.dcm and
+            so on, and dicom_std.dcm. It is made if missing.
         stages: 1 (64 voxels along each edge, a quick preview), 2 (128) or 3 (256).
         samples: volumes to draw; from two on their standard deviation is written too.
         steps: network evaluations of a sample.
         mode: mean (closest on average, one evaluation a stage) or sample.
         seed: of the noise; the same seed gives the same voxels on the same machine.
         lateral: a lateral film of the same patient; both real (calibrated), or both simulated from one CT.
-        format: nifti, dicom, png or several (nifti,dicom,png); report.json is always written. A DICOM series goes into the
+        format: nifti, dicom, png, html or several (nifti,dicom); report.json is always written. A DICOM series goes into the
             study of a DICOM film, else to an anonymous patient; its UIDs are new in every run.
         full_size: 512 x 604 x 512 voxels of 0.625 mm.
         bundles: folder with stage1, stage2 and stage3 (default - XCT_BUNDLES, ./bundles, or the one beside the package).
@@ -69,33 +70,44 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
     Returns:
         What was written.
     """
-    formats = _formats(format)
-    _require_settings({"stages": (stages, MOST_STAGES), "samples": (samples, MOST_SAMPLES), "steps": (steps, MOST_STEPS)}, mode)
-    if full_size and stages != MOST_STAGES:
-        raise UsageFailure(f"full_size is made by stage {MOST_STAGES}, got --stages {stages}")
-    targets = free_targets(Path(output), formats, with_std=samples > 1, overwrite=overwrite)
-    _require_libraries(targets)
-    from xct_components.cascade import UnifiedHybridViTCascade
-
+    run = FilmRun(_formats(format), stages, samples, steps, mode, seed, full_size, device, view, accept)
+    _require_libraries(targets := run.targets(Path(output), overwrite=overwrite or Path(film).is_dir()))
+    if Path(film).is_dir():
+        if lateral is not None:
+            raise UsageFailure(f"lateral belongs to one film, and {film} is a folder; give the frontal film alone")
+        return _generate_folder(Path(film), Path(output), run, bundles, overwrite=overwrite)
     with _progress() as bar:
         bar.stage("loading")
-        cascade = UnifiedHybridViTCascade.from_pretrained(bundles, device=device, stages=stages)
-        _require_room(cascade, targets, mode, samples, device, full_size=full_size)
+        cascade = run.load(bundles)
+        require_memory(run, cascade)
+        require_disk(run, cascade, targets)
         bar.stage("reading the film")
-        ct = cascade.generate(
-            film,
-            lateral=lateral,
-            steps=steps,
-            samples=samples,
-            mode="mean" if mode == "mean" else "sample",
-            seed=seed,
-            full_size=full_size,
-            view=view.upper() if view else None,
-            accept=accept,
-            on_progress=bar,
-        )
+        ct = run.generate(cascade, film, lateral, bar)
         bar.stage("writing")
         return write_generated(targets, ct, Path(film), Path(lateral) if lateral else None)
+
+
+def _generate_folder(films: Path, output: Path, run: FilmRun, bundles: str | None, *, overwrite: bool) -> list[Path]:
+    """Every film of a folder; the table goes to stdout also where some failed."""
+    from tqdm import tqdm
+
+    from xct_components.data.torchrun_share import place_in_job
+
+    rank, processes = place_in_job()
+    batch = FilmFolderRun(films, output, run, bundles, overwrite, rank, processes)
+    layout = "{desc} {bar:20} {n:.1f}/{total} films, {elapsed}, {remaining} left"
+    with tqdm(total=1, bar_format=layout, leave=False, disable=True if rank else None, mininterval=0.5) as bar:
+
+        def on_film(done: float, total: int, doing: str) -> None:
+            bar.total, bar.n = total, done
+            bar.set_description_str(readable_name(doing, MOST_DOING), refresh=True)
+
+        result = run_film_folder(batch, on_film)
+    if result.written:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print("\n".join(summary_table(result.rows, result.films, result.others, width)))
+    result.require_all_done()
+    return result.written
 
 
 class _Bar:
@@ -123,53 +135,11 @@ def _progress() -> Iterator[_Bar]:
         yield _Bar(bar)
 
 
-def _formats(text: str) -> list[str]:
-    names = [name.strip().lower() for name in text.split(",") if name.strip()]
-    if not names or set(names) - set(FORMATS):
-        raise UsageFailure(f"format must be {', '.join(FORMATS)}, or several with commas between, got {text!r}")
-    return names
+def _formats(text: str) -> tuple[str, ...]:
+    return tuple(name.strip().lower() for name in text.split(",") if name.strip())
 
 
 def _require_libraries(targets: dict[str, Path]) -> None:
     for name, (library, extra) in _NEEDS.items():
         if name in targets and find_spec(library) is None:
             raise Failure(f"{name} needs {library}: pip install 'xct-components[{extra}]', or choose another --format")
-
-
-def _require_settings(counts: dict[str, tuple[int, int]], mode: str) -> None:
-    for name, (count, most) in counts.items():
-        if not 1 <= count <= most:
-            raise UsageFailure(f"{name} must lie between 1 and {most}, got {count}")
-    if mode not in ("mean", "sample"):
-        raise UsageFailure(f"mode must be mean or sample, got {mode!r}")
-
-
-def _require_room(
-    cascade: "UnifiedHybridViTCascade", targets: dict[str, Path], mode: str, samples: int, device: str, *, full_size: bool
-) -> None:
-    """Refuse what cannot end well before it begins: too little memory, too little disk."""
-    import math
-    import shutil
-
-    import torch
-
-    from xct_components.data.prepare.chest_grid import FULL_SHAPE
-    from xct_components.inferers.memory_needed import available_bytes, needed_bytes
-
-    shapes = [stage.field.shape for stage in cascade.stages] + ([FULL_SHAPE] if full_size else [])
-    needs = [needed_bytes(shape, "mean" if mode == "mean" else "sample", samples) for shape in shapes]
-    free = available_bytes(torch.device(device))
-    if free is not None and needs[-1] > free:
-        fitting = [number for number, need in enumerate(needs[:-1], start=1) if need <= free]
-        way_out = f"--stages {fitting[-1]} fits ({_gib(needs[fitting[-1] - 1])})" if fitting else "use a larger machine"
-        size = " x ".join(map(str, shapes[-1]))
-        raise OutOfResources(f"{size} voxels need about {_gib(needs[-1])} of memory, {_gib(free)} are available; {way_out}")
-    result = math.prod(shapes[-1]) * sum(size for name, size in BYTES_PER_VOXEL.items() if name in targets)
-    folder = next(iter(targets.values())).absolute().parent
-    left = shutil.disk_usage(folder if folder.is_dir() else folder.parent).free
-    if left < result:
-        raise CannotWrite(f"cannot write to {folder.name}: the disk has {_gib(left)} left, the result may take {_gib(result)}")
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xct_components.bundle_io.plain_failures import failure_behind
-from xct_components.cascade import STAGES, bundles_folder
+from xct_components.data.bundle_folder import STAGES, bundles_folder
 from xct_components.failures import UsageFailure
 
 PathLike = str | os.PathLike[str]

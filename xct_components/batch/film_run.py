@@ -1,0 +1,133 @@
+"""One run of the cascade on a film: what ``xct generate`` does with one film, and with each film of a folder."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from xct_components.failures import CannotWrite, OutOfResources, UsageFailure
+from xct_components.generated_files import BYTES_PER_VOXEL, FORMATS, free_targets
+
+if TYPE_CHECKING:
+    from xct_components.cascade import UnifiedHybridViTCascade
+    from xct_components.inferers.generated_ct import GeneratedCt
+
+MOST_STAGES, MOST_SAMPLES, MOST_STEPS = 3, 1000, 1000
+MODES, VIEWS = ("mean", "sample"), ("PA", "AP")
+#: Told of every network evaluation: stage, evaluations done, evaluations in all.
+OnEvaluation = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True)
+class FilmRun:
+    """The settings of a run, checked; see ``generate_command.generate`` for their meaning."""
+
+    formats: tuple[str, ...]
+    stages: int = 3
+    samples: int = 1
+    steps: int = 4
+    mode: str = "mean"
+    seed: int = 0
+    full_size: bool = False
+    device: str = "cpu"
+    view: str | None = None
+    accept: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.formats or set(self.formats) - set(FORMATS):
+            raise UsageFailure(f"format must be {', '.join(FORMATS)}, or several with commas, got {','.join(self.formats)!r}")
+        for name, most in (("stages", MOST_STAGES), ("samples", MOST_SAMPLES), ("steps", MOST_STEPS)):
+            if not 1 <= getattr(self, name) <= most:
+                raise UsageFailure(f"{name} must lie between 1 and {most}, got {getattr(self, name)}")
+        if self.mode not in MODES:
+            raise UsageFailure(f"mode must be {' or '.join(MODES)}, got {self.mode!r}")
+        if self.view and self.view.upper() not in VIEWS:
+            raise UsageFailure(f"view must be {' or '.join(VIEWS)}, got {self.view!r}; other views of the chest are not taken")
+        if self.full_size and self.stages != MOST_STAGES:
+            raise UsageFailure(f"full_size is made by stage {MOST_STAGES}, got --stages {self.stages}")
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What report.json says under "settings" after this run."""
+        names = ("steps", "samples", "mode", "seed", "stages", "full_size")
+        return {**{name: getattr(self, name) for name in names}, "column": None, "consistency": "auto"}
+
+    @property
+    def drawn(self) -> Literal["mean", "sample"]:
+        """``mode`` as the cascade's annotations want it."""
+        return "mean" if self.mode == "mean" else "sample"
+
+    def targets(self, folder: Path, *, overwrite: bool) -> dict[str, Path]:
+        """What this run writes into a folder; see ``free_targets``."""
+        return free_targets(folder, self.formats, with_std=self.samples > 1, overwrite=overwrite)
+
+    def load(self, bundles: str | None) -> UnifiedHybridViTCascade:
+        """The cascade, on the device of this process: "cuda" is the GPU of its own number under ``torchrun``."""
+        from xct_components.cascade import UnifiedHybridViTCascade
+
+        number = os.environ.get("LOCAL_RANK")
+        device = f"cuda:{number}" if self.device == "cuda" and number else self.device
+        return UnifiedHybridViTCascade.from_pretrained(bundles, device=device, stages=self.stages)
+
+    def generate(
+        self, cascade: UnifiedHybridViTCascade, film: str, lateral: str | None = None, on_progress: OnEvaluation | None = None
+    ) -> GeneratedCt:
+        """The CT of a film; see ``UnifiedHybridViTCascade.generate``."""
+        return cascade.generate(
+            film,
+            lateral=lateral,
+            steps=self.steps,
+            samples=self.samples,
+            mode=self.drawn,
+            seed=self.seed,
+            full_size=self.full_size,
+            view=self.view.upper() if self.view else None,
+            accept=self.accept,
+            on_progress=on_progress,
+        )
+
+    def shapes(self, cascade: UnifiedHybridViTCascade) -> list[tuple[int, ...]]:
+        """Voxels of the volumes on the way, the last one the largest."""
+        from xct_components.data.prepare.chest_grid import FULL_SHAPE
+
+        return [*(stage.field.shape for stage in cascade.stages), *([FULL_SHAPE] if self.full_size else [])]
+
+
+def require_memory(run: FilmRun, cascade: UnifiedHybridViTCascade) -> None:
+    """Refuse a run that cannot end well before it begins.
+
+    Raises:
+        OutOfResources: with what would fit.
+    """
+    from xct_components.inferers.memory_needed import available_bytes, needed_bytes
+
+    shapes = run.shapes(cascade)
+    needs = [needed_bytes(shape, run.drawn, run.samples) for shape in shapes]
+    free = available_bytes(next(cascade.stages[-1].parameters()).device)
+    if free is not None and needs[-1] > free:
+        fitting = [number for number, need in enumerate(needs[:-1], start=1) if need <= free]
+        way_out = f"--stages {fitting[-1]} fits ({_gib(needs[fitting[-1] - 1])})" if fitting else "use a larger machine"
+        size = " x ".join(map(str, shapes[-1]))
+        raise OutOfResources(f"{size} voxels need about {_gib(needs[-1])} of memory, {_gib(free)} are available; {way_out}")
+
+
+def require_disk(run: FilmRun, cascade: UnifiedHybridViTCascade, targets: dict[str, Path]) -> None:
+    """Refuse a run whose result may not fit onto the disk.
+
+    Raises:
+        CannotWrite: naming both sizes.
+    """
+    result = math.prod(run.shapes(cascade)[-1]) * sum(size for name, size in BYTES_PER_VOXEL.items() if name in targets)
+    folder = next(iter(targets.values())).absolute().parent
+    left = shutil.disk_usage(folder if folder.is_dir() else folder.parent).free
+    if left < result:
+        raise CannotWrite(f"cannot write to {folder.name}: the disk has {_gib(left)} left, the result may take {_gib(result)}")
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"
