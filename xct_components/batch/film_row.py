@@ -22,7 +22,7 @@ class FilmRow:
         name: of the file below the folder of the films, readable.
         status: what became of it.
         folder: of its results, below the output folder; None where there are none.
-        film_error: ||DRR(volume) - film|| / ||film||; None where there is no volume.
+        film_error: ||DRR(volume) - film|| / ||film||, of a displayed film after the best gain and offset; or None.
         seconds: that it took in this run; None where nothing was computed.
         exit_code: that ``xct generate`` returns for this film alone.
         reason: why it failed or was skipped; where it is done, that it was done before, or nothing.

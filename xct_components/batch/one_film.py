@@ -60,7 +60,8 @@ def row_of_finished(film: OneFilm, run: FilmRun, weights: list[dict[str, str]]) 
     if report is None:
         return None
     noticed = (*report["film"].get("warnings", ()), *report["film"].get("accepted_despite", ()))
-    return FilmRow(film.name, "done", film.folder.name, report["film_error"][0], reason=DONE_BEFORE, warnings=noticed)
+    error = report["film_error" if report["film_is_exact"] else "film_error_after_gain_and_offset"][0]
+    return FilmRow(film.name, "done", film.folder.name, error, reason=DONE_BEFORE, warnings=noticed)
 
 
 def row_of_generated(
@@ -128,7 +129,7 @@ def _generate(film: OneFilm, run: FilmRun, cascade: UnifiedHybridViTCascade, on_
             write_generated(run.targets(draft, overwrite=False), ct, film.path)
     except CannotWrite as failure:
         raise _DiskFailure(failure) from failure
-    return ct.film_error[0]
+    return ct.shown_film_error[0]
 
 
 def _said(message: str, film: OneFilm) -> str:

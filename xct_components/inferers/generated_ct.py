@@ -32,6 +32,11 @@ class GeneratedCt:
     record: dict[str, Any]
 
     @property
+    def shown_film_error(self) -> tuple[float, ...]:
+        """Of each film the error to look at: of a displayed one, which has no scale, after the best gain and offset."""
+        return self.film_error if self.film.exact else tuple(self.record["film_error_after_gain_and_offset"])
+
+    @property
     def field(self) -> VolumeGrid:
         """Where the voxels lie."""
         return VolumeGrid.from_affine(self.volume.shape[-3:], self.volume.affine)
