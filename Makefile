@@ -3,15 +3,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv-bench/.ready
+HOSPITAL_READY := .venv-hospital/.ready
+LABEL_READY := .venv-label/.ready
 DEMO_OUTPUT := demo_output
+STUDIES ?=
+PORT ?= 8000
 COMMA := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench oracle clean
+.PHONY: help demo test pacs-server sbom lint format bench oracle label-server studies-named clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## a real chest film becomes a CT, with pictures
 	@$(BIN)/python -m xct_components demo --output $(DEMO_OUTPUT)
@@ -19,6 +23,18 @@ demo: $(READY)  ## a real chest film becomes a CT, with pictures
 
 test: $(READY)  ## all tests, with every annotated shape and type checked
 	@$(BIN)/python -m pytest -q
+
+pacs-server:  ## Debian's Orthanc for tests/pacs, without a running service (apt-get, as root)
+	@policy=/usr/sbin/policy-rc.d; test -e $$policy || \
+		{ printf '#!/bin/sh\nexit 101\n' > $$policy && chmod +x $$policy && trap "rm -f $$policy" EXIT; }; \
+		apt-get install -y --no-install-recommends orthanc orthanc-dicomweb && \
+		{ systemctl disable orthanc 2>/dev/null || true; }
+
+sbom: $(HOSPITAL_READY)  ## the software bill of materials of a hospital's installation: sbom.cdx.json
+	@test -x .venv-sbom/bin/cyclonedx-py || { $(PYTHON) -m venv .venv-sbom && \
+		.venv-sbom/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt cyclonedx-bom; } || \
+		{ rm -rf .venv-sbom; echo "make: cyclonedx-bom could not be installed; its last lines above say why"; exit 1; }
+	@.venv-sbom/bin/python scripts/make_sbom.py --environment .venv-hospital/bin/python --output sbom.cdx.json
 
 lint: $(READY)  ## ruff and mypy
 	@$(BIN)/ruff check . || { echo "lint: ruff objects; 'make format' repairs what can be repaired by itself"; exit 1; }
@@ -35,8 +51,15 @@ bench: $(BENCH_READY)  ## the projector beside its peers (its own .venv-bench)
 oracle: $(BENCH_READY)  ## our projector against RTK's, ray by ray (in .venv-bench)
 	@.venv-bench/bin/python -m pytest -q benchmarks/outside_oracle
 
+label-server: studies-named $(READY) $(LABEL_READY)  ## MONAI Label on your films: make label-server STUDIES=FOLDER_OR_URL
+	@.venv-label/bin/python monailabel/serve.py start_server --app monailabel --studies $(STUDIES) \
+		--host 127.0.0.1 --port $(PORT) --verbose WARNING $(ARGS)
+
+studies-named:
+	@test -n "$(STUDIES)" || { echo "make: name a folder of films, or a DICOMweb address: make label-server STUDIES=..."; exit 1; }
+
 clean:  ## remove environments, caches and outputs
-	@rm -rf .venv .venv-bench $(DEMO_OUTPUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf .venv .venv-bench .venv-label $(DEMO_OUTPUT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call environment,FOLDER,EXTRAS): an environment with this checkout and the tested versions of everything else.
@@ -49,11 +72,23 @@ define environment
 	@echo "Installing into $(1); the first time takes some minutes ..."
 	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(2)]" || \
 		{ echo "make: pip could not install; its last lines above say why. Offline? Set PIP_INDEX_URL, then run make again"; exit 1; }
+	@$(1)/bin/python scripts/fetch_viewer.py || true
 	@touch $@
 endef
 
 $(READY): pyproject.toml constraints.txt
-	$(call environment,.venv,dev$(COMMA)report$(COMMA)dicom)
+	$(call environment,.venv,dev$(COMMA)report$(COMMA)dicom$(COMMA)pacs)
+
+$(HOSPITAL_READY): pyproject.toml constraints.txt
+	$(call environment,.venv-hospital,dicom$(COMMA)report$(COMMA)pacs)
 
 $(BENCH_READY): pyproject.toml constraints.txt
 	$(call environment,.venv-bench,bench)
+
+# The server's own pins, not those of this project; what it serves is computed in .venv.
+$(LABEL_READY): constraints-monailabel.txt
+	@test -x .venv-label/bin/python || $(PYTHON) -m venv .venv-label
+	@echo "Installing into .venv-label: about 10 minutes, 8 GB ..."
+	@.venv-label/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-monailabel.txt monailabel || \
+		{ echo "make: pip could not install; its last lines above say why. Offline? Set PIP_INDEX_URL, then run make again"; exit 1; }
+	@touch $@

@@ -20,7 +20,7 @@ from tests.inferers.tiny_stages import write_bundles
 from xct_components.failures import ExitCode, Failure
 
 ROOT = Path(__file__).parent.parent
-FILES = ["ct.nii.gz", "preview.png", "report.json"]
+FILES = ["ct.nii.gz", "preview.png", "report.html", "report.json"]
 LONGEST_COMPLAINT = 320
 # Voxels of 20 and 10 mm that do not lie pixel on voxel, as the field follows the lungs: 1.6 % and 0.8 % on a real CT.
 EXPLAINED = 0.03
@@ -60,7 +60,7 @@ def _voxel(affine: np.ndarray, *from_middle_mm: float) -> np.ndarray:
 
 def test_the_report_holds_every_decision_and_the_preview_is_a_picture(film, bundles, tmp_path):
     names = run(film, tmp_path, bundles, samples=2, steps=2, seed=5)
-    assert names == ["ct.nii.gz", "std.nii.gz", "preview.png", "report.json"]
+    assert names == ["ct.nii.gz", "std.nii.gz", "preview.png", "report.html", "report.json"]
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["settings"] == {
         "steps": 2,

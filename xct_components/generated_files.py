@@ -1,4 +1,4 @@
-"""What a run of ``xct generate`` leaves: volumes as NIfTI or DICOM, a picture, the record. All of it, or nothing."""
+"""What a run of ``xct generate`` leaves: volumes as NIfTI or DICOM, a picture, a page, the record. All of it, or nothing."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from xct_components.dicom.source_film import SourceFilm
     from xct_components.inferers.generated_ct import GeneratedCt
 
-FORMATS = ("nifti", "dicom", "png")
+FORMATS = ("nifti", "dicom", "png", "html")
 CT_FILE, STD_FILE, PREVIEW_FILE, REPORT_FILE = "ct.nii.gz", "std.nii.gz", "preview.png", "report.json"
+PAGE_FILE = "report.html"
 #: A CT series, one file per slice; and the Parametric Map of the standard deviation.
 DICOM_FOLDER, DICOM_STD_FILE = "dicom", "dicom_std.dcm"
 #: Name -> format, and whether it takes several samples.
@@ -26,6 +27,7 @@ FILES = {
     DICOM_FOLDER: ("dicom", False),
     DICOM_STD_FILE: ("dicom", True),
     PREVIEW_FILE: ("png", False),
+    PAGE_FILE: ("html", False),
 }
 #: The most that a voxel takes on the disk: int16, which gzip about halves; int16; float32.
 BYTES_PER_VOXEL = {CT_FILE: 2, STD_FILE: 2, DICOM_FOLDER: 2, DICOM_STD_FILE: 4}
@@ -139,6 +141,12 @@ def _write_preview(path: Path, ct: "GeneratedCt") -> None:
     write_preview(path, ct)
 
 
+def _write_page(path: Path, ct: "GeneratedCt") -> None:
+    from xct_components.report_page.page import write_page
+
+    write_page(path, ct)
+
+
 def _write_report(path: Path, ct: "GeneratedCt") -> None:
     from xct_components.report import write_json
 
@@ -149,6 +157,7 @@ _WRITERS: "dict[str, Callable[[Path, GeneratedCt], None]]" = {
     CT_FILE: _write_ct,
     STD_FILE: _write_std,
     PREVIEW_FILE: _write_preview,
+    PAGE_FILE: _write_page,
     REPORT_FILE: _write_report,
 }
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxtyping import Float
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -52,14 +54,27 @@ def write_preview(path: Path, ct: GeneratedCt) -> None:
     figure.savefig(path, format="png", facecolor=_BACKGROUND)
 
 
-def write_json(path: Path, ct: GeneratedCt) -> None:
-    """The record of a run."""
-    from xct_components.data.readable_json import readable_json
+@dataclass(frozen=True)
+class ComparedFilm:
+    """A film beside the film of the CT, on the rays that were measured.
 
-    path.write_text(readable_json({"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **ct.record}), encoding="utf-8")
+    Args:
+        film: (rows, cols) line integrals; of an estimated film with the gain and offset that fit best.
+        drr: (rows, cols) line integrals of the CT on the same rays.
+        pixel_mm: height and width of a pixel in the middle of the field.
+        fitted: what was done to the film, for people; empty if nothing.
+        letters: the patient's side at the first and at the last column.
+    """
+
+    film: Float[Tensor, "rows cols"]
+    drr: Float[Tensor, "rows cols"]
+    pixel_mm: tuple[float, float]
+    fitted: str
+    letters: str
 
 
-def _draw_films(places: list[Axes], ct: GeneratedCt) -> None:
+def compared_film(ct: GeneratedCt, view: int = 0) -> ComparedFilm:
+    """Lay one of the films that the CT was made of beside the film that the CT would give."""
     from xct_components.geometry import ConeBeam
     from xct_components.inferers.stage_films import stage_films
     from xct_components.physics.attenuation import hu_to_mu_per_mm
@@ -68,18 +83,37 @@ def _draw_films(places: list[Axes], ct: GeneratedCt) -> None:
 
     pixels, field = ct.film.line_integrals, ct.field
     films = stage_films(pixels, [ct.film.beams], [field], [field], body_share=ct.film.body_share)
-    film, beam, fitted = films.measured[:, :1], films.measured_beams[0][0], ""
+    film, beam, fitted = films.measured[:, view : view + 1], films.measured_beams[0][view], ""
     drr = project(hu_to_mu_per_mm(ct.volume[None].as_subclass(Tensor)), field, [beam])
     if not ct.film.exact:
         gain, offset = fit_gain_offset(film, drr)
         film, fitted = gain * film + offset, f"film x {float(gain):.2f} {float(offset):+.2f}"
     magnification = beam.magnification_at(field.center_mm) if isinstance(beam, ConeBeam) else 1.0
     height_mm, width_mm = beam.detector.pitch_mm
-    letters, pixels_mm = "RL", (height_mm / magnification, width_mm / magnification)
-    _show(places[0], film[0, 0, 0], FILM_WINDOW, pixels_mm, fitted or "film", letters)
-    _show(places[1], drr[0, 0, 0], FILM_WINDOW, pixels_mm, "film of the CT (DRR)", letters)
-    error = ", ".join(f"{error:.1%}" for error in ct.film_error)
-    _show(places[2], (film - drr)[0, 0, 0], (-DIFFERENCE, DIFFERENCE), pixels_mm, f"difference; film error {error}", letters)
+    pixel_mm = (height_mm / magnification, width_mm / magnification)
+    return ComparedFilm(film[0, 0, 0], drr[0, 0, 0], pixel_mm, fitted, _side_letters(beam.col_direction))
+
+
+def _side_letters(columns_grow: tuple[float, float, float]) -> str:
+    """Patient sides at the first and the last column, from the direction (RAS) in which columns grow."""
+    axis = max(range(3), key=[abs(part) for part in columns_grow].__getitem__)
+    letters = ("LR", "PA", "FH")[axis]
+    return letters if columns_grow[axis] > 0 else letters[::-1]
+
+
+def write_json(path: Path, ct: GeneratedCt) -> None:
+    """The record of a run."""
+    from xct_components.data.readable_json import readable_json
+
+    path.write_text(readable_json({"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **ct.record}), encoding="utf-8")
+
+
+def _draw_films(places: list[Axes], ct: GeneratedCt) -> None:
+    pair = compared_film(ct)
+    _show(places[0], pair.film, FILM_WINDOW, pair.pixel_mm, pair.fitted or "film", pair.letters)
+    _show(places[1], pair.drr, FILM_WINDOW, pair.pixel_mm, "film of the CT (DRR)", pair.letters)
+    name = f"difference; film error {', '.join(f'{error:.1%}' for error in ct.shown_film_error)}"
+    _show(places[2], pair.film - pair.drr, (-DIFFERENCE, DIFFERENCE), pair.pixel_mm, name, pair.letters)
 
 
 def _draw_planes(places: list[Axes], volume: Tensor, ct: GeneratedCt, name: str, window: tuple[float, float]) -> None:

@@ -56,11 +56,12 @@ def test_a_network_that_blends_returns_the_blended_result_of_one_that_does_not()
     def network(*, blend):
         torch.manual_seed(0)
         made = HybridViTUNet([{"channels": 8}], patch=4, token_channels=8, embedding=8, blend_patches=blend)
-        torch.nn.init.normal_(made.head[1].weight)
+        for parameter in made.head.parameters():  # zero at first
+            torch.nn.init.normal_(parameter)
         return made.eval()
 
-    inputs = (noise(1, 1, 8, 8, 8), torch.tensor([0.5]), noise(1, 3, 8, 8, 8), noise(1, 3, 2, 2, 2))
-    inputs = (*inputs, [noise(1, 8, 2, 2, 2)], noise(1, 8), noise(1, 4, 8))
+    voxels = (noise(1, 1, 8, 8, 8), torch.tensor([0.5]), noise(1, 3, 8, 8, 8), noise(1, 3, 2, 2, 2))
+    inputs = (*voxels, [noise(1, 8, 2, 2, 2)], noise(1, 8), noise(1, 4, 8))
     with torch.no_grad():
         plain, faded = (network(blend=blend)(*inputs) for blend in (False, True))
     assert plain.abs().max() > 0.1

@@ -79,9 +79,9 @@ def draw_patient_augmentation(generator: torch.Generator) -> PatientAugmentation
     """A random change as large as adults differ among themselves and from scan to scan.
 
     Chest breadth and depth vary between adults by about 8 % (one standard deviation), height of the lungs by about as much;
-    positioning leaves turns of a few degrees. Shifts along the rays are small: a film does not show them, and every prepared CT is
-    centred between front and back, so that they would only blur the answer. Elastic shape, gain, blur and noise are chosen to look like other patients and
-    scanners, not measured.
+    positioning leaves turns of a few degrees. Shifts along the rays are small: a film does not show them, and every prepared
+    CT is centred between front and back, so that they would only blur the answer. Elastic shape, gain, blur and noise are
+    chosen to look like other patients and scanners, not measured.
     """
     return PatientAugmentation(
         scale=(between(generator, 0.85, 1.15), between(generator, 0.88, 1.12), between(generator, 0.88, 1.12)),
