@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -12,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.inferers.tiny_stages import write_bundles
+from tests.network_namespace import own_network
 from xct_components.failures import ExitCode
 
 ROOT = Path(__file__).parent.parent
 CT = ROOT / "tests" / "data" / "cip-ct-64.nrrd"
-APART = ("unshare", "--map-root-user", "--net", "--")
 #: All commands in one process: the libraries load once.
 SCRIPT = """
 import socket, sys
@@ -30,17 +29,10 @@ for line in sys.argv[1:]:
 """
 
 
-def require_namespaces() -> None:
-    tried = None
-    if shutil.which(APART[0]):
-        tried = subprocess.run([*APART, "true"], capture_output=True, text=True, check=False)
-    if tried is None or tried.returncode:
-        reason = "there is no unshare" if tried is None else tried.stderr.strip()
-        pytest.skip(f"network namespaces are not allowed here: {reason}")
-
-
 def test_every_command_of_a_hospital_works_without_a_network(tmp_path):
-    require_namespaces()
+    apart = own_network()
+    if apart is None:
+        pytest.skip("no network namespaces here: unshare -n and unshare -rn both fail")
     bundles, films = write_bundles(tmp_path / "bundles"), tmp_path / "films"
     films.mkdir()
     film = films / "film.nii.gz"
@@ -51,7 +43,7 @@ def test_every_command_of_a_hospital_works_without_a_network(tmp_path):
         f"generate|{films}|--output|{tmp_path / 'out'}|--bundles|{bundles}|--stages|3|--format|nifti,dicom,png|--accept",
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    command = [*APART, sys.executable, "-c", SCRIPT, *lines]
+    command = [*apart, sys.executable, "-c", SCRIPT, *lines]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert "network: Network is unreachable" in done.stdout, done.stderr
     codes = [line for line in done.stdout.splitlines() if line.startswith("code: ")]

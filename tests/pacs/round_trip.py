@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import json
 import os
-import socket
-import struct
 import sys
 import time
 from pathlib import Path
@@ -21,6 +18,7 @@ import pydicom
 
 from tests.dicom.made_series import DICOM_FILM
 from tests.inferers.tiny_stages import write_bundles
+from tests.network_namespace import bring_loopback_up
 from tests.pacs.orthanc_server import AE_TITLE, DICOM_PORT, PASSWORD, URL, USER, orthanc
 from xct_components.__main__ import main
 from xct_components.pacs.address import web_address
@@ -29,8 +27,6 @@ from xct_components.pacs.web_service import web_client, web_session
 
 #: What must not appear anywhere in the output: who the patient is.
 PATIENT = {"PatientName": "Doe^Jane", "PatientID": "PID-4711", "PatientBirthDate": "19570402", "AccessionNumber": "ACC-0815"}
-LOOPBACK_UP = 0x1 | 0x40  # IFF_UP, IFF_RUNNING
-SET_FLAGS = 0x8914  # SIOCSIFFLAGS of Linux
 #: Study -> views of its films.
 STUDIES: dict[str, list[str | None]] = {
     "one": [None],
@@ -38,11 +34,6 @@ STUDIES: dict[str, list[str | None]] = {
     "two frontal": ["PA", "AP"],
     "thumbnail": ["PA"],
 }
-
-
-def bring_loopback_up() -> None:
-    with socket.socket() as any_socket:
-        fcntl.ioctl(any_socket, SET_FLAGS, struct.pack("16sh14x", b"lo", LOOPBACK_UP))
 
 
 def study_uid(name: str) -> str:

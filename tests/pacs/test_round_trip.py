@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,21 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.network_namespace import own_network
 from tests.pacs.orthanc_server import is_installed
 from tests.pacs.round_trip import PATIENT
 from xct_components.dicom.elements import SYNTHETIC
 
 ROOT = Path(__file__).parent.parent.parent
-#: Orthanc listens on every address of its machine: it gets one of its own. Root may make that; others with user namespaces.
-NAMESPACES = (["unshare", "-n"], ["unshare", "-rn"])
-
-
-def own_network() -> list[str] | None:
-    """The command that runs another in a network namespace of its own; None: not possible here."""
-    if shutil.which("unshare") is None:
-        return None
-    possible = (one for one in NAMESPACES if subprocess.run([*one, "true"], capture_output=True, check=False).returncode == 0)
-    return next(possible, None)
 
 
 @pytest.fixture(scope="module")
