@@ -9,9 +9,10 @@ DEMO_OUTPUT := demo_output
 STUDIES ?=
 PORT ?= 8000
 COMMA := ,
+OUTSIDE_TOOLS := orthanc orthanc-dicomweb dicom3tools dcm2niix dcmtk chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pacs-server sbom lint format bench oracle label-server studies-named clean
+.PHONY: help demo test outside-tools sbom lint format bench oracle label-server studies-named clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -24,10 +25,10 @@ demo: $(READY)  ## a real chest film becomes a CT, with pictures
 test: $(READY)  ## all tests, with every annotated shape and type checked
 	@$(BIN)/python -m pytest -q
 
-pacs-server:  ## Debian's Orthanc for tests/pacs, without a running service (apt-get, as root)
+outside-tools:  ## Debian's Orthanc, DICOM validators and Chromium, which some tests ask; no service is left running (as root)
 	@policy=/usr/sbin/policy-rc.d; test -e $$policy || \
 		{ printf '#!/bin/sh\nexit 101\n' > $$policy && chmod +x $$policy && trap "rm -f $$policy" EXIT; }; \
-		apt-get install -y --no-install-recommends orthanc orthanc-dicomweb && \
+		apt-get update -q && apt-get install -q -y --no-install-recommends $(OUTSIDE_TOOLS) && \
 		{ systemctl disable orthanc 2>/dev/null || true; }
 
 sbom: $(HOSPITAL_READY)  ## the software bill of materials of a hospital's installation: sbom.cdx.json

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent.parent
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     if not is_installed():
-        pytest.skip("Orthanc is missing: make pacs-server (Debian: apt-get install orthanc orthanc-dicomweb)")
+        pytest.skip("Orthanc is missing: make outside-tools (Debian: apt-get install orthanc orthanc-dicomweb)")
     namespace = own_network()
     if namespace is None:
         pytest.skip("no network namespaces here: unshare -n and unshare -rn both fail")
