@@ -23,7 +23,7 @@ demo: $(READY)  ## a real chest film becomes a CT, with pictures
 	@echo "Look at: $(CURDIR)/$(DEMO_OUTPUT)/ct_of_film/preview.png"
 
 test: $(READY)  ## all tests, with every annotated shape and type checked
-	@$(BIN)/python -m pytest -q
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n auto --maxprocesses 4 --dist loadfile
 
 outside-tools:  ## Debian's Orthanc, DICOM validators and Chromium, which some tests ask; no service is left running (as root)
 	@policy=/usr/sbin/policy-rc.d; test -e $$policy || \
