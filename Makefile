@@ -20,7 +20,7 @@ help:  ## list the targets
 
 demo: $(READY)  ## a real chest film becomes a CT, with pictures
 	@$(BIN)/python -m xct_components demo --output $(DEMO_OUTPUT)
-	@echo "Look at: $(CURDIR)/$(DEMO_OUTPUT)/ct_of_film/preview.png"
+	@echo "Look at: $(CURDIR)/$(DEMO_OUTPUT)/ct_of_film/report.html (in a browser), or preview.png beside it"
 
 test: $(READY)  ## all tests, with every annotated shape and type checked
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n auto --maxprocesses 4 --dist loadfile

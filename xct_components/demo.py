@@ -51,8 +51,8 @@ def demo(
     Args:
         film: a frontal chest film, as for generate; by default one in the repository, if that is the current folder.
         ct: a CT, as for simulate; likewise.
-        output: folder for ct_of_film/ (CT, uncertainty, preview.png, report.json), films and radiographs.png. It is made if
-            missing; files of an earlier demo are replaced.
+        output: folder for ct_of_film/ (CT, uncertainty, report.html, preview.png, report.json), films and radiographs.png. It is
+            made if missing; files of an earlier demo are replaced.
         stages: as for generate.
         bundles: as for generate.
 
@@ -75,7 +75,7 @@ def demo(
         _draw(draft, ct, folder)
     settings: dict[str, Any] = {"stages": stages, "samples": SAMPLES, "bundles": bundles}
     made = generate(film, output=str(folder / "ct_of_film"), overwrite=True, **settings)
-    pictures = [picture, *(path for path in made if path.suffix == ".png")]
+    pictures = [picture, *(path for path in made if path.suffix in (".png", ".html"))]
     return [*reversed(pictures), *(path for path in [*made, *dict.fromkeys(written)] if path not in pictures)]
 
 
