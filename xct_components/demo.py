@@ -51,8 +51,8 @@ def demo(
     Args:
         film: a frontal chest film, as for generate; by default one in the repository, if that is the current folder.
         ct: a CT, as for simulate; likewise.
-        output: folder for ct_of_film/ (CT, uncertainty, report.html, preview.png, report.json), films and radiographs.png. It is
-            made if missing; files of an earlier demo are replaced.
+        output: folder for ct_of_film/ (CT, uncertainty, report.html, preview.png, report.json), films and radiographs.png. It
+            is made if missing; files of an earlier demo are replaced.
         stages: as for generate.
         bundles: as for generate.
 
