@@ -307,6 +307,16 @@ def test_the_defaults_of_the_command_are_those_of_the_library():
     assert of_command["energy_kev"] == FILM_ENERGY_KEV
 
 
+def test_a_reader_that_has_seen_enough_is_no_failure():
+    command = [sys.executable, "-m", "xct_components", "generate", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()  # before Python has started
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == ExitCode.OK
+
+
 def test_help_is_on_stdout_and_needs_no_heavy_library():
     code = "import sys; from xct_components.__main__ import main; rc = main(['simulate', '--help'])\n"
     code += "print(sorted({'torch', 'numpy', 'monai', 'itk', 'nibabel', 'pydicom'} & set(sys.modules))); sys.exit(rc)"

@@ -91,8 +91,17 @@ def _run(command: Command) -> None:
         lines = command()
     for message in dict.fromkeys(str(warning.message) for warning in noticed):
         print(f"xct: warning: {message}", file=sys.stderr)
-    for line in lines:
-        print(line)
+    _print(lines)
+
+
+def _print(lines: Sequence[object]) -> None:
+    """On stdout; a reader that has seen enough, such as head, ends it in peace."""
+    try:
+        for line in lines:
+            print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
 
 
 def _complaint(message: str, code: ExitCode) -> int:
