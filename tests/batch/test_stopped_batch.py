@@ -117,8 +117,8 @@ def test_processes_share_the_films_and_none_ends_before_the_others(shared, bundl
     output = tmp_path / "out"
     process = started_by_torchrun(options(shared, output, bundles), processes=2)
     out, error = process.communicate(timeout=LONGEST_S)
-    assert process.returncode == 1  # torchrun's own; those of the processes are in its report
-    assert error.count("exitcode  : 8") == 2
+    assert process.returncode == 1  # torchrun's own; that of the first process is in its report
+    assert (error.count("exitcode  : 8"), error.count("xct: 1 of 4 films failed")) == (1, 1)
     assert assert_whole(output) == ["a.nii.gz", "c.nii.gz", "e.nii.gz"]
     told = summary(output)
     assert (told["done"], told["failed"], told["waiting"], told["exit_code"]) == (3, 1, 0, 8)

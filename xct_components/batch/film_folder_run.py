@@ -82,21 +82,24 @@ class FilmFolderResult:
         films: how many films there are.
         others: files that are no film.
         written: the files about all films; empty in processes that do not write them.
+        speaks: whether this process tells how the batch ended. ``torchrun`` kills the others once one ends with a failure, so
+            of processes that met the first one alone may end with one.
     """
 
     rows: list[FilmRow] = field(default_factory=list)
     films: int = 0
     others: int = 0
     written: list[Path] = field(default_factory=list)
+    speaks: bool = True
 
     def require_all_done(self) -> None:
-        """Raise if a film has no CT.
+        """Raise if a film has no CT, in the process that speaks for all.
 
         Raises:
             FilmsFailed: with the exit code of ``batch_exit_code``.
         """
         code = batch_exit_code(self.rows, self.films)
-        if code == ExitCode.OK:
+        if code == ExitCode.OK or not self.speaks:
             return
         done = sum(row.status == "done" for row in self.rows)
         failed = sum(row.status == "failed" for row in self.rows)
@@ -139,7 +142,8 @@ def _result(rows: list[FilmRow], summary: SummaryFiles, meeting: RankMeeting, fo
     """What all processes did; the first one writes it, or each where they cannot meet."""
     meeting.wait()
     result = FilmFolderResult(summary.merged(rows), len(found.films), found.others)
-    if summary.rank == 0 or not meeting.is_open:
+    result.speaks = summary.rank == 0 or not meeting.is_open
+    if result.speaks:
         result.written = [summary.write_index(rows), *reversed(summary.write_merged(rows))]
         _tell_of_warnings(result.rows)
     if meeting.wait() and meeting.is_open and summary.rank == 0:
