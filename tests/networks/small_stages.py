@@ -36,7 +36,13 @@ def small_network(patch: int = 2, levels: Sequence[LevelSpec] = LEVELS, **settin
 
 
 def small_stage(
-    side: int = SIDE, *, loud: bool = True, use_depth_lifting: bool = True, needs_coarse: bool = False, **network: Any
+    side: int = SIDE,
+    *,
+    loud: bool = True,
+    use_depth_lifting: bool = True,
+    needs_coarse: bool = False,
+    regression_rank: int = 0,
+    **network: Any,
 ) -> CascadeStage:
     """A stage over 320 mm with a measured atlas, in float32.
 
@@ -45,6 +51,7 @@ def small_stage(
         loud: give the layers that start at zero random weights, so that every input can matter.
         use_depth_lifting: of the stage.
         needs_coarse: of the stage.
+        regression_rank: of the stage; nothing is measured yet.
         network: settings of ``small_network``.
     """
     patch = network.get("patch", 2)
@@ -59,6 +66,7 @@ def small_stage(
         embedding=EMBEDDING,
         depth_bins=SIDE,
         use_depth_lifting=use_depth_lifting,
+        regression_rank=regression_rank,
         precision="fp32",
     )
     stage.atlas.tissue.copy_(_measured_atlas())

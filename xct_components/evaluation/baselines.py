@@ -20,6 +20,8 @@ from xct_components.physics.projector import project
 TRAIN = "train"
 MEAN, MEASURED, ATLAS = "mean volume", "atlas without film", "atlas + consistency"
 NEIGHBOUR, PREVIOUS = "nearest film's CT", "previous stage + consistency"
+#: What the first stage starts from, if films move its atlas: linear regression, and no network.
+REGRESSION = "regression on the film + consistency"
 
 
 @dataclass(frozen=True, eq=False)

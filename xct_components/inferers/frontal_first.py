@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from xct_components.geometry import Beam, VolumeGrid
-from xct_components.physics.consistency import corrected_along_rays, fit_gain_offset
+from xct_components.physics.consistency import FilmScale, corrected_along_rays, fit_gain_offset
 from xct_components.physics.projector import project
 
 
@@ -31,6 +32,7 @@ class FrontalFirst:
     tolerance: float = 0.05
     other_tolerance: float = 0.3
     most: float = 1.0
+    film_scale: ClassVar[FilmScale] = "fitted"
 
     def __post_init__(self) -> None:
         for name in ("tolerance", "other_tolerance", "most"):

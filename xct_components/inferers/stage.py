@@ -18,7 +18,7 @@ from xct_components.inferers.film_errors import film_errors
 from xct_components.inferers.stage_films import stage_films
 from xct_components.inferers.stage_work import StageWork, cropped, denoised, grown, padded_volume
 from xct_components.inferers.volume_statistics import VolumeStatistics
-from xct_components.networks.cascade_stage import CascadeStage, explained_hu
+from xct_components.networks.cascade_stage import CascadeStage, SeenFilms, explained_hu
 from xct_components.networks.hybrid_vit_unet import HybridViTUNet
 from xct_components.physics.consistency import Consistency, HardConsistency
 from xct_components.physics.in_slabs import apply_in_slabs
@@ -159,7 +159,8 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         films = stage_films(film.to(device, torch.float32), views, whole, padded, body_share=self.body_share)
         coarse = None if coarse_hu is None else coarse_hu.to(device, torch.float32)
         believed = [self.consistency] * count
-        prior_hu = network.prior_hu(films.measured, whole, films.measured_beams, believed, coarse)
+        seen = SeenFilms(films.seen, films.seen_beams)
+        prior_hu = network.prior_hu(films.measured, whole, films.measured_beams, believed, coarse, seen=seen)
         prior_hu = padded_volume(prior_hu, padded[0].shape)
         conditions = network.condition(films.seen, padded, films.seen_beams, prior_hu)
         windows = self._windows(padded[0].shape, network.network)

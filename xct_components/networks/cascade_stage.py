@@ -8,6 +8,7 @@ The three stages differ in their settings alone. A stage's weights hold all it n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.networks.atlas import Atlas
+from xct_components.networks.atlas_regression import REGRESSION_SIDE, AtlasRegression, FilmToScores
 from xct_components.networks.depth_lifting import DepthLifting, LiftedDepth, lifted_mu_per_mm
 from xct_components.networks.embeddings import PreviousStageEmbedding
 from xct_components.networks.film_lift import FilmLift
@@ -41,6 +43,13 @@ LOWEST_HU, HIGHEST_HU = -1024.0, 1500.0
 LIFTED_SIZE = 64
 
 
+class SeenFilms(NamedTuple):
+    """Films (B, V, 1, rows, cols) over the whole field, and V exposures per sample."""
+
+    film: Tensor
+    beams: Sequence[Sequence[Beam]]
+
+
 class CascadeStage(nn.Module):
     """A stage with its settings.
 
@@ -54,6 +63,7 @@ class CascadeStage(nn.Module):
         embedding: width of the embedding.
         depth_bins: of the lifting.
         use_depth_lifting: spread film features by a learned depth distribution; otherwise evenly along rays.
+        regression_rank: components along which the film moves the atlas before consistency; 0 starts from the atlas as it is.
         precision: of the network; physics is always float32. "auto" takes bf16 where the processor computes it.
 
     Raises:
@@ -64,7 +74,7 @@ class CascadeStage(nn.Module):
     hu_std: Tensor
     residual_scale_hu: Tensor
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a stage, each named in its bundle's JSON
         self,
         encoder: XrayEncoder,
         network: HybridViTUNet,
@@ -76,6 +86,7 @@ class CascadeStage(nn.Module):
         embedding: int = 256,
         depth_bins: int = 64,
         use_depth_lifting: bool = True,
+        regression_rank: int = 0,
         precision: Precision = "auto",
     ) -> None:
         super().__init__()
@@ -88,6 +99,8 @@ class CascadeStage(nn.Module):
         self.field = VolumeGrid.chest(volume_shape, spacing_mm)
         self.previous = PreviousStageEmbedding(embedding)
         self.atlas = Atlas()
+        size = [min(n, REGRESSION_SIDE) for n in self.field.shape]
+        self.regression = AtlasRegression(regression_rank, size) if regression_rank else None
         self.lifting = DepthLifting(encoder_channels[0], depth_bins) if use_depth_lifting else None
         pairs = zip(encoder_channels, network.widths, strict=False)
         self.lifts = nn.ModuleList(FilmLift(film, width, by_depth=use_depth_lifting) for film, width in pairs)
@@ -135,6 +148,9 @@ class CascadeStage(nn.Module):
         beams: Sequence[Sequence[Beam]],
         consistency: Sequence[Consistency],
         coarse_hu: Tensor | None = None,
+        *,
+        seen: SeenFilms | None = None,
+        film_to_scores: Sequence[FilmToScores | None] | None = None,
     ) -> Tensor:
         """The volume the stage starts from: the atlas or the previous stage's volume, made to explain the films.
 
@@ -143,14 +159,17 @@ class CascadeStage(nn.Module):
             fields: the stage's whole field, one grid per sample.
             beams: V exposures per sample.
             consistency: how far each sample's films are to be believed.
-            coarse_hu: (B, 1, d, h, w) the previous stage's volume on the same field; None starts from the atlas.
+            coarse_hu: (B, 1, d, h, w) the previous stage's volume on the same field; None starts from the atlas, which the
+                films move if the stage has a regression.
+            seen: the films over the whole field, where ``film`` is cut to what was measured.
+            film_to_scores: per sample, another map of the regression than the stage's own: see ``training.cross_fit``.
 
         Returns:
             (B, 1, D, H, W) in HU.
         """
         size = fields[0].shape
         if coarse_hu is None:
-            start = self.atlas.mu_per_mm(size).expand(film.shape[0], -1, -1, -1, -1)
+            start = self._atlas_of(seen or SeenFilms(film, beams), fields, consistency, film_to_scores)
         else:
             start = hu_to_mu_per_mm(F.interpolate(coarse_hu, size=size, mode="trilinear"))
         return _explained(start, film, fields, beams, consistency)
@@ -223,6 +242,21 @@ class CascadeStage(nn.Module):
     def standardized(self, ct_hu: Tensor) -> Tensor:
         """CT numbers with mean 0 and deviation 1 over the training data."""
         return (ct_hu - self.hu_mean) / self.hu_std
+
+    def _atlas_of(
+        self,
+        seen: SeenFilms,
+        fields: Sequence[VolumeGrid],
+        consistency: Sequence[Consistency],
+        film_to_scores: Sequence[FilmToScores | None] | None,
+    ) -> Tensor:
+        """The atlas of each sample, per mm."""
+        atlas, count = self.atlas.mu_per_mm(fields[0].shape), len(fields)
+        if self.regression is None:
+            return atlas.expand(count, -1, -1, -1, -1)
+        maps = [None] * count if film_to_scores is None else film_to_scores
+        samples = zip(seen.film, fields, seen.beams, consistency, maps, strict=True)
+        return torch.cat([self.regression.moved(atlas, *sample) for sample in samples])
 
     def _lifted_hu(self, lifted: LiftedDepth, film: Tensor, fields: Sequence[VolumeGrid], beams: list[list[Beam]]) -> Tensor:
         size, (rows, cols) = fields[0].shape, lifted.log_mass.shape[-2:]

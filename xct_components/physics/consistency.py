@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -27,10 +27,17 @@ LARGEST_RATIO = 10.0
 #: Binomial smoothing of the film by one pixel, the blur that one projection and one backprojection leave on a correction.
 BINOMIAL = (0.25, 0.5, 0.25)
 
+#: What films are to a consistency: true line integrals, true up to gain and offset, or nothing it looks at.
+FilmScale = Literal["exact", "fitted", "ignored"]
+
 
 @runtime_checkable
 class Consistency(Protocol):
     """Anything that brings a volume closer to its films: (mu, films, grid, beams) -> mu."""
+
+    @property
+    def film_scale(self) -> FilmScale:
+        """What it takes the films for."""
 
     def __call__(
         self,
@@ -53,6 +60,7 @@ class HardConsistency:
     """
 
     sweeps: int = 2
+    film_scale: ClassVar[FilmScale] = "exact"
 
     def __post_init__(self) -> None:
         _require_sweeps(self.sweeps)
@@ -81,6 +89,7 @@ class SoftConsistency:
 
     sweeps: int = 1
     tolerance: float = 0.05
+    film_scale: ClassVar[FilmScale] = "fitted"
 
     def __post_init__(self) -> None:
         _require_sweeps(self.sweeps)
@@ -105,6 +114,8 @@ class SoftConsistency:
 @dataclass(frozen=True)
 class NoConsistency:
     """The volume is left as it is."""
+
+    film_scale: ClassVar[FilmScale] = "ignored"
 
     def __call__(
         self,

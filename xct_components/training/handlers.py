@@ -15,7 +15,7 @@ from xct_components.data.cases.cases import TrainingCases
 from xct_components.training.prepare_batch import PrepareStageBatch
 from xct_components.training.processes import place_among_processes
 from xct_components.training.released_weights import write_weights
-from xct_components.training.statistics import measure_statistics
+from xct_components.training.statistics import measure_regression, measure_statistics, two_film_batches
 
 Engine = Any  # ignite.engine.Engine; ignite is loaded when a training is
 
@@ -51,12 +51,13 @@ class ChooseAnew:
 
 
 class MeasureStatistics:
-    """Atlas and scales before the first step, unless the stage has them.
+    """Atlas, its regression and scales before the first step, unless the stage has them.
 
     Args:
         prepare: of the trainer.
         cases: what is trained on.
         count: cases to look at.
+        regression_count: cases to measure the regression on; None for ``count``.
         batch_size: cases at a time.
         again: measure them anew at the beginning of a training that starts from weights of other cases.
     """
@@ -68,9 +69,11 @@ class MeasureStatistics:
         count: int = 128,
         batch_size: int = 4,
         *,
+        regression_count: int | None = None,
         again: bool = False,
     ) -> None:
         self.prepare, self.cases, self.count, self.batch_size, self.again = prepare, cases, count, batch_size, again
+        self.regression_count = count if regression_count is None else regression_count
 
     def attach(self, engine: Engine) -> None:
         """Hook into the trainer."""
@@ -81,14 +84,23 @@ class MeasureStatistics:
     def __call__(self, engine: Engine) -> None:
         """Before the first epoch."""
         if self.prepare.stage.atlas.is_measured and (not self.again or engine.state.iteration):
+            self._fit_folds()
             return
         self.prepare.stage.atlas.tissue.zero_()
-        scales = measure_statistics(self.prepare, list(self._batches()))
+        scales = measure_statistics(self.prepare, list(self._batches(self.count)), self._batches(self.regression_count))
         engine.logger.info("measured on %d cases: %s", self.count, {name: round(value, 1) for name, value in scales.items()})
 
-    def _batches(self) -> Iterable[Sequence[dict[str, Any]]]:
-        step = max(1, len(self.cases) // self.count)
-        chosen = range(0, len(self.cases), step)[: self.count]
+    @torch.no_grad()
+    def _fit_folds(self) -> None:
+        """The regressions of weights that were measured before know all their cases."""
+        folds = self.prepare.cross_fit
+        if folds is not None and not folds.is_fitted:
+            batches = two_film_batches(self.prepare, self._batches(self.regression_count))
+            measure_regression(self.prepare.stage, batches, folds, anew=False)
+
+    def _batches(self, count: int) -> Iterable[Sequence[dict[str, Any]]]:
+        step = max(1, len(self.cases) // count)
+        chosen = range(0, len(self.cases), step)[:count]
         for start in range(0, len(chosen), self.batch_size):
             yield [self.cases[i] for i in chosen[start : start + self.batch_size]]
 

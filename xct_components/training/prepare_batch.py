@@ -16,6 +16,7 @@ from xct_components.geometry import Beam, ChestView
 from xct_components.networks.cascade_stage import HIGHEST_HU, LOWEST_HU, CascadeStage
 from xct_components.networks.stage_conditions import Column
 from xct_components.physics.consistency import Consistency, HardConsistency, SoftConsistency
+from xct_components.training.cross_fit import CrossFit
 from xct_components.training.stage_batch import StageBatch
 
 #: Largest standard deviation of the noise that a previous stage's volume is given, in HU.
@@ -40,12 +41,13 @@ class PrepareStageBatch:
         coarse_noise: largest level of noise on the coarse volume, 0 to 1 (1: 100 HU).
         column_pixels: rows and columns of the full-depth column that a batch is trained on, a multiple of the network's
             coarsest voxels; 0 trains on whole volumes.
+        cross_fit: regressions of the atlas that have not seen the case whose prior they make.
 
     Raises:
         ValueError: if columns do not fit the network or the film.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - how batches are made, each named in a bundle's JSON
         self,
         stage: CascadeStage,
         parents: Sequence[CascadeStage] = (),
@@ -58,7 +60,9 @@ class PrepareStageBatch:
         real_coarse_share: float = 0.7,
         coarse_noise: float = 0.5,
         column_pixels: int = 0,
+        cross_fit: CrossFit | None = None,
     ) -> None:
+        self.cross_fit = cross_fit
         self.stage, self.parents, self.views = stage, list(parents), tuple(views)
         self.second_view, self.second_view_share = second_view, second_view_share
         self.pure_noise_share, self.film_dropout = pure_noise_share, film_dropout
@@ -87,7 +91,8 @@ class PrepareStageBatch:
         explain = consistency_of(rendered)
         column = draw_column(self.stage, self.column_pixels, chances[0])
         coarse, level = self._coarse(rendered, explain, chances)
-        prior_hu = self.stage.prior_hu(rendered.film, rendered.grids, beams, explain, coarse)
+        unseen = None if self.cross_fit is None else [self.cross_fit.without(case["case"]) for case in cases]
+        prior_hu = self.stage.prior_hu(rendered.film, rendered.grids, beams, explain, coarse, film_to_scores=unseen)
         size = prior_hu.shape[2:] if column is None else (prior_hu.shape[2], self.column_pixels, self.column_pixels)
         present = [float(not happens(chance, self.film_dropout)) for chance in chances]
         times = [draw_times(1, chance, pure_noise_share=self.pure_noise_share) for chance in chances]
@@ -104,6 +109,10 @@ class PrepareStageBatch:
             time=torch.cat(times).to(device),
             column=column,
         )
+
+    def two_films(self, cases: Sequence[Mapping[str, Any]], device: str | torch.device = "cpu") -> TrainingBatch:
+        """The cases with a frontal and a lateral film: no stage is run."""
+        return self._rendered(cases, device, ("PA", "LL"))
 
     def truth_hu(self, cases: Sequence[Mapping[str, Any]], device: str | torch.device = "cpu") -> Tensor:
         """The CTs of ``batch`` alone, (B, 1, D, H, W): no stage is run."""
