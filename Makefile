@@ -12,7 +12,7 @@ COMMA := ,
 OUTSIDE_TOOLS := orthanc orthanc-dicomweb dicom3tools dcm2niix dcmtk chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test outside-tools sbom lint format bench oracle label-server studies-named clean
+.PHONY: help demo test outside-tools sbom lint format bench oracle label-server label-test studies-named clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -55,6 +55,9 @@ oracle: $(BENCH_READY)  ## our projector against RTK's, ray by ray (in .venv-ben
 label-server: studies-named $(READY) $(LABEL_READY)  ## MONAI Label on your films: make label-server STUDIES=FOLDER_OR_URL
 	@.venv-label/bin/python monailabel/serve.py start_server --app monailabel --studies $(STUDIES) \
 		--host 127.0.0.1 --port $(PORT) --verbose WARNING $(ARGS)
+
+label-test: $(READY) $(LABEL_READY)  ## the tests of the MONAI Label app, which 'make test' skips without .venv-label
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs tests/monailabel
 
 studies-named:
 	@test -n "$(STUDIES)" || { echo "make: name a folder of films, or a DICOMweb address: make label-server STUDIES=..."; exit 1; }

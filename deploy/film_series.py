@@ -9,6 +9,7 @@ import pydicom
 
 from xct_components.cascade import UnifiedHybridViTCascade
 from xct_components.data.ct.dicom_series import is_dicom
+from xct_components.data.folder_walk import FolderWalk
 from xct_components.failures import CannotWrite, ExitCode, Failure, UnreadableInput
 from xct_components.generated_files import free_targets, write_generated
 
@@ -23,12 +24,13 @@ class SomeFailed(Failure):
 
 
 def films_in(folder: Path) -> list[Path]:
-    """All DICOM files of modality CR or DX in and below the folder, by name.
+    """All DICOM files of modality CR or DX in and below the folder, in folders that are linked in too, by name.
 
     Raises:
         UnreadableInput: if there is none.
     """
-    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and is_dicom(path) and _is_film(path)]
+    paths = sorted(here / name for here, names in FolderWalk(folder) for name in names)
+    found = [path for path in paths if path.is_file() and is_dicom(path) and _is_film(path)]
     if not found:
         raise UnreadableInput(f"the input holds no DICOM film: no file below it has the modality {' or '.join(MODALITIES)}")
     return found

@@ -1,4 +1,4 @@
-"""``xct pacs``: a study in, a synthetic CT series in the PACS out. One command."""
+"""``xct pacs``: a study of a PACS or a folder in, a synthetic CT series in the PACS out. One command."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,15 +39,15 @@ def pacs(  # noqa: PLR0913 - each argument is an option of the command line
     calling: str = "XCT",
     allow_http: bool = False,
 ) -> list[str]:
-    """Make a CT of a chest film in a PACS and store it in the same study. Synthetic: research only, not for diagnosis.
+    """Make a CT of a chest film of a PACS or a folder, stored in the film's study. Synthetic: research only, not for diagnosis.
 
     Credentials come from the environment (XCT_PACS_USER and XCT_PACS_PASSWORD, or XCT_PACS_TOKEN) or ~/.netrc, certificates of
     your own authority from XCT_PACS_CA_BUNDLE. Every run stores a new series: its UIDs are new.
 
     Args:
-        from_: DICOMweb URL of the PACS that has the film.
+        from_: DICOMweb URL of the PACS that has the film, or a folder of DICOM files (of a CD, or an export) of this machine.
         to: where the series goes: a DICOMweb URL, dicom://AETITLE@host:port for C-STORE, or dicoms:// for C-STORE over TLS.
-        study: StudyInstanceUID.
+        study: StudyInstanceUID; a folder may do without, if its films are of one study.
         accession: accession number, instead of the UID.
         series: SeriesInstanceUID, if only its films are meant.
         instance: number of the frontal film, if the study has several; the refusal lists them (default - the only one).

@@ -9,6 +9,7 @@ import pytest
 
 from tests.batch.mixed_folder import DX_IMAGE, FILMS, SKIPPED, write_mixed_folder, write_object
 from xct_components.batch.film_search import films_below
+from xct_components.data.folder_walk import BACK, NOWHERE
 from xct_components.failures import UnreadableInput
 
 
@@ -33,12 +34,20 @@ def test_what_cannot_be_told_is_left_to_the_reader_who_says_why(tmp_path):
     assert names == ["broken.nii.gz", "damaged", "empty.dcm", "untold.dcm"]
 
 
-def test_links_to_folders_are_not_followed_and_pipes_not_opened(tmp_path):
-    (tmp_path / "loop").symlink_to(tmp_path)
-    os.mkfifo(tmp_path / "pipe.png")
-    found = films_below(tmp_path)
-    assert (found.films, found.others) == ((), 1)
-    assert [one.name for one in found.skipped] == ["loop"]
+def test_films_of_a_linked_folder_count_loops_end_and_pipes_are_not_opened(tmp_path):
+    ward, results = tmp_path / "share" / "ward", tmp_path / "share" / "results"
+    for folder in (ward, results, tmp_path / "in"):
+        folder.mkdir(parents=True)
+        write_object(folder / "IM0001", DX_IMAGE, "DX", Rows=64, Columns=64)
+    (tmp_path / "in" / "share").symlink_to(tmp_path / "share")
+    (ward / "loop").symlink_to(tmp_path / "in")
+    (ward / "not mounted").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "in" / "pipe.png")
+    found = films_below(tmp_path / "in", apart=results)
+    assert [path.as_posix() for path in found.films] == ["IM0001", "share/ward/IM0001"]
+    told = {one.name: one.reason for one in found.skipped}
+    assert told == {"share/ward/loop": BACK, "share/ward/not mounted": NOWHERE}
+    assert found.others == 1
 
 
 def test_a_modality_that_holds_anything_stays_in_its_line(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -141,6 +142,14 @@ def test_organs_of_a_real_film_come_to_the_reference(real):
         found = curve.line_integrals(torch.tensor(greys) * (curve.white - curve.black) + curve.black)
         for mine, expected in zip(found.tolist(), film_reference().frontal_greys.quantiles[name], strict=True):
             assert abs(mine - expected) < QUANTILE_TOLERANCE
+
+
+def test_organs_that_a_film_does_not_show_have_no_grey_in_a_record_that_is_json(real):
+    above_the_diaphragm = real.pixels[0, 0, : round(real.pose.middle[0])]
+    _, record = fitted_response(above_the_diaphragm, real.pose, film_reference().frontal_greys)
+    assert set(record["quantiles_grey"]["abdomen"]) == {None}
+    assert None not in record["quantiles_grey"]["lung"]
+    json.dumps(record, allow_nan=False)
 
 
 def test_a_response_curve_increases_and_never_falls_below_zero():

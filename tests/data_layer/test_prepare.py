@@ -20,8 +20,9 @@ import pytest
 from tests.data_layer.made_chests import chest_voxels, straight_affine, write_chest_dicom
 from tests.data_layer.made_cts import write_itk, write_nifti
 from xct_components.data.ct.discovery import find_cts
+from xct_components.data.folder_walk import BACK, NOWHERE
 from xct_components.data.prepare.folder import Preparation, prepare_folder
-from xct_components.failures import ExitCode, UnreadableInput, UsageFailure
+from xct_components.failures import ExitCode, InputWarning, UnreadableInput, UsageFailure
 from xct_components.geometry import VolumeGrid
 from xct_components.prepare_command import NothingPrepared, prepare
 
@@ -179,6 +180,25 @@ def test_a_pattern_names_the_patient_and_another_leaves_files_out(files):
     found = find_cts(files, exclude=["*.mha"], patient_pattern=r"(LIDC-\d+)")
     assert [(source.case, source.patient) for source in found.sources] == [("LIDC-7_scan", "LIDC-7")]
     assert found.ignored == (("other.mha", "excluded by your pattern"),)
+
+
+def test_cts_of_a_linked_share_are_prepared_and_what_was_not_read_is_told_in_a_line(files, tmp_path):
+    folder, share = tmp_path / "in", tmp_path / "share"
+    for path in (folder, share, tmp_path / "out"):
+        path.mkdir()
+    shutil.copy(files / "LIDC-7_scan.nii", share / "far.nii")
+    (folder / "linked").symlink_to(share)
+    (share / "results").symlink_to(tmp_path / "out")
+    (share / "loop").symlink_to(folder)
+    (folder / "not mounted").symlink_to(tmp_path / "nowhere")
+    said = r"not read: linked/loop \(a link back to a folder around it\) and 1 more; sources\.json names all"
+    for _ in range(2):  # the second time there are results, which a link makes a part of the input
+        with pytest.warns(InputWarning, match=said):
+            prepared = prepare_folder(Preparation(input=folder, output=tmp_path / "out", workers=0))
+        assert [case["case"] for case in prepared.manifest["cases"]] == ["far"]
+    ignored = {one["path"]: one["reason"] for one in json.loads((tmp_path / "out" / "sources.json").read_text())["ignored"]}
+    assert ignored == {"linked/loop": BACK, "not mounted": NOWHERE}
+    assert prepared.resumed == 1
 
 
 def test_the_users_split_is_kept_and_its_leak_refused(cts, output, tmp_path):

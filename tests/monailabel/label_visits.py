@@ -62,7 +62,7 @@ def visit(
     """
     network = own_network()
     if not LABEL_PYTHON.exists():
-        pytest.skip("the label server's environment is missing: make label-server builds it (8 GB)")
+        pytest.skip("the label server's environment is missing: make label-test builds it (8 GB) and runs this")
     if network is None:
         pytest.skip("no network namespaces here: unshare -n and unshare -rn both fail")
     for name in ("home", "tmp"):

@@ -36,6 +36,10 @@ STUDIES: dict[str, list[str | None]] = {
 }
 
 
+#: Run -> the folder that keeps what it stored.
+PLACES = {"STOW-RS": "stow", "C-STORE": "c_store", "folder": "from_folder"}
+
+
 def study_uid(name: str) -> str:
     return f"2.25.{1000 + list(STUDIES).index(name)}"
 
@@ -58,7 +62,14 @@ def film_of(study: str, number: int, view: str | None) -> pydicom.Dataset:
     return film
 
 
-def command(*options: str, **environment: str) -> dict[str, Any]:
+def _exported(folder: Path) -> Path:
+    """The film as a CD has it."""
+    (folder / "DICOM").mkdir(parents=True)
+    film_of("one", 1, None).save_as(folder / "DICOM" / "IM000001")
+    return folder
+
+
+def command(*options: str, source: str = URL, **environment: str) -> dict[str, Any]:
     """Code and words of ``xct pacs``."""
     out, err = io.StringIO(), io.StringIO()
     kept = dict(os.environ)
@@ -66,7 +77,7 @@ def command(*options: str, **environment: str) -> dict[str, Any]:
     begun = time.perf_counter()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = main(["pacs", "--from", URL, *options])
+            code = main(["pacs", "--from", source, *options])
     finally:
         os.environ.clear()
         os.environ.update(kept)
@@ -110,6 +121,7 @@ def scenario(folder: Path) -> dict[str, Any]:
     runs = {
         "STOW-RS": command(*web, *study, "--output", str(folder / "stow"), "--samples", "2", "--steps", "1"),
         "C-STORE": command(*entity, "--accession", "ACC-0815", "--output", str(folder / "c_store")),
+        "folder": command(*entity, "--output", str(folder / "from_folder"), source=str(_exported(folder / "cd"))),
         "two frontal": command(*web, "--study", study_uid("two frontal")),
         "a number that no film has": command(*entity, "--study", study_uid("frontal and lateral"), "--lateral_instance", "9"),
         "thumbnail": command(*web, "--study", study_uid("thumbnail")),
@@ -117,7 +129,7 @@ def scenario(folder: Path) -> dict[str, Any]:
         "no such study": command(*web, "--study", "1.2.3.4"),
         "wrong AE title": command("--to", f"dicom://NOBODY@127.0.0.1:{DICOM_PORT}", *how, *study),
     }
-    held = {name: archived(client, "one", folder / place) for name, place in (("STOW-RS", "stow"), ("C-STORE", "c_store"))}
+    held = {name: archived(client, "one", folder / place) for name, place in PLACES.items()}
     left = [path.name for path in (folder / "temporary").iterdir()]
     return {"runs": runs, "archive": held, "left": left}
 

@@ -38,7 +38,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.parametrize(("way", "images"), [("STOW-RS", 17), ("C-STORE", 16)])  # two samples have a map too
+@pytest.mark.parametrize(("way", "images"), [("STOW-RS", 17), ("C-STORE", 16), ("folder", 16)])  # two samples have a map too
 def test_a_study_goes_in_and_its_series_comes_back_pixel_by_pixel(way, images, done):
     run, archive = done["runs"][way], done["archive"][way]
     assert run["code"] == 0, run["err"]
@@ -51,7 +51,7 @@ def test_a_study_goes_in_and_its_series_comes_back_pixel_by_pixel(way, images, d
 
 def test_film_and_series_are_of_one_patient_and_study_and_every_run_is_a_series_of_its_own(done):
     archive = done["archive"]["C-STORE"]
-    assert archive["modalities"] == ["CT", "CT", "DX", "OT"]  # the film, two runs, one of them with a map
+    assert archive["modalities"] == ["CT", "CT", "CT", "DX", "OT"]  # the film, three runs, one of them with a map
     assert archive["patients"] == [f"{PATIENT['PatientName']}, {PATIENT['PatientID']}"]
 
 

@@ -17,7 +17,12 @@ from xct_components.physics.projector import project
 
 SIZE, CENTER_MM = 32, (33.0, -21.0, 140.0)
 CURVE = {"black": 0.0, "white": 255.0, "offset": -0.1, "gain": 5.0, "exponent": 0.6, "knots": [[0.0, 0.0], [255.0, 4.9]]}
-FIT = {"quantiles_grey": {"lung": [0.2, 0.3]}, "quantiles_reference": {"lung": [1.7, 2.3]}, "rms_misfit": 0.2}
+#: The film does not show the abdomen.
+FIT = {
+    "quantiles_grey": {"lung": [0.2, 0.3], "abdomen": [None, None]},
+    "quantiles_reference": {"lung": [1.7, 2.3], "abdomen": [4.0, 5.0]},
+    "rms_misfit": 0.2,
+}
 
 
 def result(name: str = "film.png", *, with_std: bool = False, said: str = "the pixel size is unknown") -> GeneratedCt:

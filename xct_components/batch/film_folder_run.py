@@ -121,7 +121,7 @@ def run_film_folder(batch: FilmFolderRun, on_film: OnFilm) -> FilmFolderResult:
         BatchStopped: if nothing more can be written.
         Failure: what ``FilmRun.load`` and ``require_memory`` raise.
     """
-    found = films_below(batch.input)
+    found = films_below(batch.input, apart=batch.output)
     _require_films(found, batch.input)
     films = _films(batch, found)
     on_film(0.0, len(films), "loading")

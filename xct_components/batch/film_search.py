@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xct_components.batch.readable_name import readable_name
-from xct_components.failures import Failure, UnreadableInput
+from xct_components.data.folder_walk import NOWHERE, FolderWalk, is_dead_link
+from xct_components.failures import Failure
 
 VOLUME_SUFFIXES, PICTURE_SUFFIXES = (".nii.gz", ".nii"), (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 DICOM_SUFFIXES = (".dcm", ".dicom")
@@ -47,32 +47,28 @@ class FilmFolder:
     others: int
 
 
-def films_below(folder: Path) -> FilmFolder:
-    """All films in a folder and the folders in it; hidden ones are left out, links to folders are not followed.
+def films_below(folder: Path, apart: Path | None = None) -> FilmFolder:
+    """All films in a folder and the folders in it, linked ones too; hidden ones are left out.
+
+    Args:
+        folder: the input.
+        apart: a folder that is no input wherever a link leads to it.
 
     Raises:
         UnreadableInput: if the folder cannot be read.
     """
     films, skipped, others = [], [], 0
-
-    def note(error: OSError) -> None:
-        where = Path(error.filename)
-        if where == folder:
-            raise UnreadableInput(f"the folder {folder} cannot be read: {error.strerror}") from error
-        skipped.append(SkippedFile(_name(where, folder), f"the folder cannot be read: {error.strerror}"))
-
-    for here, folders, files in os.walk(folder, onerror=note):
-        links = [name for name in folders if (Path(here) / name).is_symlink()]
-        skipped += [SkippedFile(_name(Path(here) / name, folder), "a link to a folder: not followed") for name in links]
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(here) / name for name in sorted(files) if not name.startswith(".")):
-            kind = _kind(path)
-            if kind is None:
-                others += 1
-            elif kind:
-                skipped.append(SkippedFile(_name(path, folder), kind))
-            else:
-                films.append(path.relative_to(folder))
+    walk = FolderWalk(folder, apart)
+    paths = [here / name for here, names in walk for name in names if not name.startswith(".")]
+    skipped += [SkippedFile(_name(path, folder), reason) for path, reason in walk.left_out]
+    for path in paths:
+        kind = _kind(path)
+        if kind is None:
+            others += 1
+        elif kind:
+            skipped.append(SkippedFile(_name(path, folder), kind))
+        else:
+            films.append(path.relative_to(folder))
     return FilmFolder(tuple(sorted(films)), tuple(sorted(skipped, key=lambda one: one.name)), others)
 
 
@@ -94,7 +90,9 @@ def _kind(path: Path) -> str | None:
         if is_dicom(path):
             return _lateral_by_json(path) or _kind_of_dicom(path)
     except OSError:
-        return "" if name.endswith((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES, *DICOM_SUFFIXES)) else None
+        if name.endswith((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES, *DICOM_SUFFIXES)):
+            return ""
+        return NOWHERE if is_dead_link(path) else None
     if name.endswith(VOLUME_SUFFIXES):
         return _lateral_by_json(path) or _kind_of_nifti(path)
     return _lateral_by_json(path) if name.endswith((*PICTURE_SUFFIXES, *DICOM_SUFFIXES)) else None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from xct_components.failures import UsageFailure
+from xct_components.failures import UnreadableInput, UsageFailure
 from xct_components.pacs.address import WebAddress, web_address
 from xct_components.pacs.credentials import SOURCE
 from xct_components.pacs.film_choice import chosen_films
+from xct_components.pacs.film_folder import FolderSource
 from xct_components.pacs.study_films import fetch_film, films_of_study, study_of_accession
 from xct_components.pacs.uids import require_uid
 from xct_components.pacs.web_service import web_client, web_session
@@ -54,23 +55,29 @@ class FilmSource:
 
 
 def film_source(
-    url: str, *, study: str | None, accession: str | None, series: str | None = None, allow_http: bool = False
-) -> FilmSource:
+    place: str, *, study: str | None, accession: str | None, series: str | None = None, allow_http: bool = False
+) -> FilmSource | FolderSource:
     """The study that a user names.
 
     Args:
-        url: of the service.
+        place: URL of a DICOMweb service, or a folder or file of this machine.
         study: UID, or None.
-        accession: or None; one of both.
+        accession: or None; of a service one of both.
         series: UID, or None.
         allow_http: see ``web_address``.
 
     Raises:
         UsageFailure: for what cannot be meant.
+        UnreadableInput: if there is no such folder.
     """
-    if (study is None) == (accession is None):
+    is_service = "://" in place
+    if (study is None) == (accession is None) and (is_service or study is not None):
         raise UsageFailure("name the study: --study UID or --accession NUMBER, one of them")
     for uid, name in ((study, "study"), (series, "series")):
         if uid is not None:
             require_uid(uid, name)
-    return FilmSource(web_address(url, option="from", allow_http=allow_http), study, accession, series)
+    if not is_service:
+        if not Path(place).exists():
+            raise UnreadableInput("from names no folder or file here; a DICOMweb service is https://host/path")
+        return FolderSource(Path(place), study, accession, series)
+    return FilmSource(web_address(place, option="from", allow_http=allow_http), study, accession, series)

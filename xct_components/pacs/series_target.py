@@ -101,12 +101,13 @@ class EntityTarget(SeriesTarget):
         store_by_association(self.address, self.calling, paths, storage, on_sent)
 
 
-def series_target(text: str, source: WebAddress, *, calling: str = "XCT", allow_http: bool = False) -> SeriesTarget:
+def series_target(text: str, source: WebAddress | None, *, calling: str = "XCT", allow_http: bool = False) -> SeriesTarget:
     """The server that a user names.
 
     Args:
         text: an address.
-        source: where the film comes from: its credentials are used for the same server only.
+        source: where the film comes from: its credentials are used for the same server only. None: from this machine, so
+            that there is one server and one name for its credentials.
         calling: our own AE title.
         allow_http: see ``web_address``.
 
@@ -116,4 +117,5 @@ def series_target(text: str, source: WebAddress, *, calling: str = "XCT", allow_
     address = destination(text, allow_http=allow_http)
     if isinstance(address, EntityAddress):
         return EntityTarget(address, ae_title(calling, "calling"))
-    return WebTarget(address, web_session(address, SOURCE if address.origin == source.origin else TARGET))
+    is_other = source is not None and address.origin != source.origin
+    return WebTarget(address, web_session(address, TARGET if is_other else SOURCE))

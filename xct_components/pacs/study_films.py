@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 #: These make a query match more than one.
 _WILDCARDS = set("*?\\,")
 _SERIES, _INSTANCE, _SERIES_NUMBER, _MODALITY = "SeriesInstanceUID", "SOPInstanceUID", "SeriesNumber", "Modality"
+STATES_NOTE = "the study has presentation states: what they turn, crop or window is not applied; the film is taken as stored"
 
 
 @dataclass(frozen=True)
@@ -99,16 +100,15 @@ def films_of_study(client: DICOMwebClient, address: WebAddress, study: str, seri
         where = "study" if series is None else "study and series"
         raise RefusedInput(f"the {where} hold{'s' if series is None else ''} no film ({', '.join(MODALITIES)})")
     if any(one.get(_MODALITY) == "PR" for one in found):
-        note = "the study has presentation states: what they turn, crop or window is not applied; the film is taken as stored"
-        python_warnings.warn(note, InputWarning, stacklevel=2)
+        python_warnings.warn(STATES_NOTE, InputWarning, stacklevel=2)
     headers = []
     for one in sorted(of_films, key=lambda one: (_number(one, _SERIES_NUMBER), str(one.get(_SERIES)))):
         uid = require_uid(one.get(_SERIES), "the answer's series", UnreadableInput)
         with explained(address, "the films of a series"):
             instances = _datasets(client.retrieve_series_metadata(study, uid))
-            headers += sorted(instances, key=lambda one: (_number(one, "InstanceNumber"), str(one.get(_INSTANCE))))
+            headers += sorted(instances, key=in_study_order)
     with explained(address, "films"):
-        return [_film(study, header, number) for number, header in enumerate(headers, start=1)]
+        return [study_film(study, header, number) for number, header in enumerate(headers, start=1)]
 
 
 def fetch_film(client: DICOMwebClient, address: WebAddress, film: StudyFilm, path: Path) -> None:
@@ -123,23 +123,46 @@ def fetch_film(client: DICOMwebClient, address: WebAddress, film: StudyFilm, pat
         fetched.save_as(path, enforce_file_format=True)
     if (str(fetched.get("StudyInstanceUID")), str(fetched.get(_INSTANCE))) != (film.study, film.instance):
         raise UnreadableInput(f"{address.host} sent another film than the one asked for; nothing was made of it")
-    if not str(fetched.get("PatientID") or "").strip():
-        raise RefusedInput("the film has no PatientID: its CT cannot be stored with its patient; repair it in the PACS")
+    require_patient(fetched)
 
 
-def _datasets(answer: Iterable[dict[str, Any]]) -> list[Any]:
-    from pydicom import Dataset
+def require_patient(film: Any) -> None:
+    """Refuse a film that is nobody's.
 
-    return [Dataset.from_json(one) for one in answer]
+    Raises:
+        RefusedInput: if it has no PatientID.
+    """
+    if not str(film.get("PatientID") or "").strip():
+        raise RefusedInput("the film has no PatientID: its CT cannot be stored with its patient; repair it where it comes from")
 
 
-def _film(study: str, header: Any, number: int) -> StudyFilm:
+def in_study_order(header: Any) -> tuple[int, str, int, str]:
+    """What films of a study are sorted by: number of the series, then of the image."""
+    return (
+        _number(header, _SERIES_NUMBER),
+        str(header.get(_SERIES)),
+        _number(header, "InstanceNumber"),
+        str(header.get(_INSTANCE)),
+    )
+
+
+def study_film(study: str, header: Any, number: int) -> StudyFilm:
+    """What a film's header says of it.
+
+    Args:
+        study: UID.
+        header: a pydicom ``Dataset``.
+        number: of the film, from one.
+
+    Raises:
+        UnreadableInput: if a UID is none.
+    """
     kind, view, _ = tagged_view(header)
     part = "".join(letter for letter in code_string(header.get("BodyPartExamined")) if letter.isalpha())
     return StudyFilm(
         study=study,
-        series=require_uid(header.get(_SERIES), "the answer's series", UnreadableInput),
-        instance=require_uid(header.get(_INSTANCE), "the answer's instance", UnreadableInput),
+        series=require_uid(header.get(_SERIES), "the series of a film", UnreadableInput),
+        instance=require_uid(header.get(_INSTANCE), "the instance of a film", UnreadableInput),
         number=number,
         kind=kind,
         view=view,
@@ -148,6 +171,12 @@ def _film(study: str, header: Any, number: int) -> StudyFilm:
         rows=int(header.get("Rows") or 0),
         cols=int(header.get("Columns") or 0),
     )
+
+
+def _datasets(answer: Iterable[dict[str, Any]]) -> list[Any]:
+    from pydicom import Dataset
+
+    return [Dataset.from_json(one) for one in answer]
 
 
 def _number(dataset: Any, keyword: str) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xct_components.data.ct.dicom_series import is_dicom
+from xct_components.data.folder_walk import NOWHERE, FolderWalk, is_dead_link
 from xct_components.failures import UnreadableInput, UsageFailure
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mhd", ".mha")
@@ -54,15 +55,19 @@ class FoundCts:
 
     Args:
         sources: the CTs, ordered by case.
-        ignored: (path below the input, reason) of every other file.
+        ignored: (path below the input, reason) of every other file, and of folders that were not read.
+        unread: those of them that may hide CTs: folders that cannot be read, links that lead nowhere or back.
     """
 
     sources: tuple[CtSource, ...]
     ignored: tuple[tuple[str, str], ...]
+    unread: tuple[tuple[str, str], ...] = ()
 
 
-def find_cts(folder: Path, *, exclude: Sequence[str] = (), patient_pattern: str | None = None) -> FoundCts:
-    """Every CT below ``folder``, in an order that depends on names alone.
+def find_cts(
+    folder: Path, *, exclude: Sequence[str] = (), patient_pattern: str | None = None, apart: Path | None = None
+) -> FoundCts:
+    """Every CT below ``folder``, also behind links, in an order that depends on names alone.
 
     Whom a CT shows is the PatientID of DICOM (as a fingerprint) or the name of a volume file up to its first dot, unless
     ``patient_pattern`` says otherwise.
@@ -72,9 +77,10 @@ def find_cts(folder: Path, *, exclude: Sequence[str] = (), patient_pattern: str 
         exclude: shell patterns of paths below it to leave out, e.g. ``*label*``.
         patient_pattern: regular expression searched in each path below the input; its first group (or the whole match)
             names the patient.
+        apart: a folder that is no input wherever a link leads to it.
 
     Raises:
-        UnreadableInput: if the folder is missing.
+        UnreadableInput: if the folder is missing or cannot be read.
         UsageFailure: if the pattern is no regular expression.
     """
     if not folder.is_dir():
@@ -82,7 +88,8 @@ def find_cts(folder: Path, *, exclude: Sequence[str] = (), patient_pattern: str 
     pattern = _compiled(patient_pattern)
     images: dict[str, list[tuple[Path, Any]]] = defaultdict(list)
     volumes, ignored, damaged = [], [], []
-    for path in _files(folder):
+    files, unread = _files(folder, apart, exclude)
+    for path in files:
         below = path.relative_to(folder).as_posix()
         reason = _why_ignored(path, below, exclude)
         if reason is not None:
@@ -99,7 +106,7 @@ def find_cts(folder: Path, *, exclude: Sequence[str] = (), patient_pattern: str 
                 images[str(header.SeriesInstanceUID)].append((path, header))
     sources = [*_series_sources(images, folder, pattern), *_volume_sources(volumes, folder, pattern)]
     sources += [_damaged_source(path, folder) for path in damaged]
-    return FoundCts(tuple(sorted(sources, key=lambda source: source.case)), tuple(ignored))
+    return FoundCts(tuple(sorted(sources, key=lambda source: source.case)), (*ignored, *unread), unread)
 
 
 def fingerprint(text: str) -> str:
@@ -114,15 +121,22 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
         raise UsageFailure(f"patient_pattern must be a regular expression, got {pattern!r}: {error}") from error
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(names))
+def _files(folder: Path, apart: Path | None, exclude: Sequence[str]) -> tuple[list[Path], tuple[tuple[str, str], ...]]:
+    """All files; and (path below the folder, reason) of folders and links behind which nothing was read."""
+    walk = FolderWalk(folder, apart)
+    found = [here / name for here, names in walk for name in names]
+    dead = {path: NOWHERE for path in found if is_dead_link(path)}
+    unread = [(path.relative_to(folder).as_posix(), reason) for path, reason in (*walk.unread, *dead.items())]
+    return [path for path in found if path not in dead], tuple(one for one in unread if not _is_excluded(one[0], exclude))
+
+
+def _is_excluded(below: str, exclude: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatch(below, pattern) for pattern in exclude)
 
 
 def _why_ignored(path: Path, below: str, exclude: Sequence[str]) -> str | None:
     name = path.name.lower()
-    if any(fnmatch.fnmatch(below, pattern) for pattern in exclude):
+    if _is_excluded(below, exclude):
         return "excluded by your pattern"
     if name.startswith(".") or not path.is_file():
         return "a hidden or special file"

@@ -117,12 +117,17 @@ def fitted_response(
         greys, integrals, weights = (np.append(x, y) for x, y in ((greys, air), (integrals, 0.0), (weights, AIR_WEIGHT)))
     offset, gain, exponent, error = _best_fit(greys, integrals, weights)
     record = {
-        "quantiles_grey": {name: [round(x, 4) for x in quantiles.tolist()] for name, quantiles in found.items()},
+        "quantiles_grey": {name: [_rounded(x) for x in quantiles.tolist()] for name, quantiles in found.items()},
         "quantiles_reference": {name: [round(x, 3) for x in reference.quantiles[name]] for name in found},
         "air_grey": None if air is None else round(air, 4),
         "rms_misfit": round(error, 4),
     }
     return ResponseCurve(black, white, offset, gain, exponent), record
+
+
+def _rounded(grey: float) -> float | None:
+    """None where the film does not show the organ: JSON has no NaN."""
+    return round(grey, 4) if math.isfinite(grey) else None
 
 
 def _best_fit(greys: np.ndarray, integrals: np.ndarray, weights: np.ndarray) -> tuple[float, float, float, float]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xct_components.data.ct.discovery import CtSource, find_cts
+from xct_components.data.ct.discovery import CtSource, FoundCts, find_cts
 from xct_components.data.ct.header_claims import require_bounded
 from xct_components.data.ct.reading import read_ct, read_ct_images
 from xct_components.data.prepare.case_workers import WorkerDied, run_in_workers
@@ -125,7 +125,7 @@ def prepare_folder(preparation: Preparation, progress: Callable[[str, int], None
         UsageFailure: if the split list is wrong.
         CannotWrite: if the output cannot be written.
     """
-    found = find_cts(preparation.input, exclude=preparation.exclude, patient_pattern=preparation.patient_pattern)
+    found = _found_cts(preparation)
     if not found.sources:
         raise UnreadableInput(f"{preparation.input} holds no CT; {len(found.ignored)} files of other kinds are left out")
     listed = read_split_list(preparation.split_list) if preparation.split_list else None
@@ -167,6 +167,21 @@ def prepare_case(source: CtSource, preparation: Preparation) -> None:
         "warnings": [str(entry.message) for entry in noticed] + patient.facts["warnings"],
     }
     write_case(preparation.output, record, volumes, preparation.suffix)
+
+
+def _found_cts(preparation: Preparation) -> FoundCts:
+    """What the input holds; a word where there may be more of it."""
+    found = find_cts(
+        preparation.input,
+        exclude=preparation.exclude,
+        patient_pattern=preparation.patient_pattern,
+        apart=preparation.output,
+    )
+    if found.unread and preparation.rank == 0:
+        (first, reason), count = found.unread[0], len(found.unread)
+        more = f" and {count - 1} more" if count > 1 else ""
+        warnings.warn(f"not read: {first} ({reason}){more}; sources.json names all", InputWarning, stacklevel=3)
+    return found
 
 
 def _prepare_all(
