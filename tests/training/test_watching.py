@@ -20,7 +20,7 @@ from xct_components.failures import CannotWrite, Failure, UnreadableInput
 from xct_components.training import mlflow_log, tensorboard_log, validation_pictures
 from xct_components.training.mlflow_log import MlflowLog
 from xct_components.training.pace import Pace
-from xct_components.training.progress import ShowProgress
+from xct_components.training.progress import ShowProgress, counted
 from xct_components.training.tensorboard_log import TensorBoardLog
 from xct_components.training.training_log import KeepLog, read_log
 from xct_components.training.validation import MeanOfBatch, PrepareValidation
@@ -109,6 +109,22 @@ def test_a_log_file_gets_a_line_per_epoch_and_no_bar(capsys, caplog):
     assert lines[1].endswith("00:00 left")
     assert trainer.state.metrics["train_samples_per_s"] > 0.0
     assert 0.0 <= trainer.state.metrics["train_waiting_share"] <= 1.0
+
+
+def test_a_long_epoch_tells_the_log_file_how_far_it_is(caplog):
+    trainer = trainer_of([1.0, 3.0, 5.0], ShowProgress(log_every_s=0.0))
+    trainer.run([[0] * 4] * 3, max_epochs=1)
+    lines = [record.getMessage() for record in caplog.records if "step " in record.getMessage()]
+    assert [line.split(",")[:2] for line in lines] == [["epoch 1", f" step {n} of 3: loss {n}.0000"] for n in (1, 2, 3)]
+
+
+def test_what_takes_minutes_before_the_first_step_shows_a_bar_on_a_terminal_alone(monkeypatch, capsys):
+    assert list(counted("abc", 3, "atlas")) == ["a", "b", "c"]
+    assert capsys.readouterr() == ("", "")
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    assert list(counted("abc", 3, "atlas")) == ["a", "b", "c"]
+    assert "atlas" in terminal.getvalue()
 
 
 def test_the_log_has_a_line_per_epoch_with_what_was_validated_in_that_very_epoch(tmp_path):

@@ -1,30 +1,35 @@
-"""What a person sees while a training runs: a bar on a terminal, a line per epoch in its log."""
+"""What a person sees while a training runs: a bar on a terminal, a line every few minutes and one per epoch in its log."""
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from xct_components.training.pace import Pace
 from xct_components.training.processes import place_among_processes
 
 Engine = Any  # ignite.engine.Engine; ignite is loaded when a training is
 
+Item = TypeVar("Item")
 _BAR = "{desc} {bar:24} {n_fmt}/{total_fmt}{postfix}"
 
 
 class ShowProgress:
     """Epoch, mean loss of the epoch, samples per second, share of the time that waits for data, time left.
 
-    A bar, shown by the first process alone and never in a file; at the end of every epoch a line for the log, and the figures
-    ``train_samples_per_s`` (of all processes) and ``train_waiting_share`` among the trainer's metrics.
+    A bar, shown by the first process alone and never in a file; a line for the log every few minutes and at the end of every
+    epoch; the figures ``train_samples_per_s`` (of all processes) and ``train_waiting_share`` among the trainer's metrics.
 
     Args:
         every_s: seconds between two changes of the bar, at least.
+        log_every_s: seconds between two lines of the log within an epoch.
     """
 
-    def __init__(self, every_s: float = 0.2) -> None:
-        self.every_s, self.pace = every_s, Pace()
+    def __init__(self, every_s: float = 0.2, log_every_s: float = 300.0) -> None:
+        self.every_s, self.log_every_s, self.pace = every_s, log_every_s, Pace()
         self._bar: Any = None
+        self._logged_at = time.monotonic()
         self._loss, self._steps = 0.0, 0
 
     def attach(self, engine: Engine) -> None:
@@ -43,6 +48,7 @@ class ShowProgress:
 
         self.pace.begin_epoch()
         self._loss, self._steps = 0.0, 0
+        self._logged_at = time.monotonic()
         length, rank = engine.state.epoch_length, place_among_processes()[0]
         if self._bar is not None:
             self._bar.close()
@@ -61,8 +67,10 @@ class ShowProgress:
         self.pace.stepped(len(engine.state.batch))
         self._loss += float(engine.state.output["loss"].detach())
         self._steps += 1
-        self._bar.set_postfix_str(f"loss {self._loss / self._steps:.4f}, {self._in_words(engine)}", refresh=False)
+        words = f"loss {self._loss / self._steps:.4f}, {self._in_words(engine)}"
+        self._bar.set_postfix_str(words, refresh=False)
         self._bar.update()
+        self._log(engine, words)
         if engine.state.iteration % engine.state.epoch_length == 0:
             self._bar.close()
 
@@ -74,6 +82,15 @@ class ShowProgress:
         if rank == 0:
             engine.logger.info("epoch %d of %d: %s", engine.state.epoch, engine.state.max_epochs, self._in_words(engine))
 
+    def _log(self, engine: Engine, words: str) -> None:
+        """A line for who reads a file: an epoch may take hours."""
+        now, length = time.monotonic(), engine.state.epoch_length
+        if place_among_processes()[0] or now - self._logged_at < self.log_every_s:
+            return
+        self._logged_at = now
+        step = (engine.state.iteration - 1) % length + 1
+        engine.logger.info("epoch %d, step %d of %d: %s", engine.state.epoch, step, length, words)
+
     def _in_words(self, engine: Engine) -> str:
         from tqdm import tqdm
 
@@ -83,3 +100,10 @@ class ShowProgress:
             f"{samples_per_s:.2f} samples/s, {self.pace.waiting_share:.0%} of the time waiting for data, "
             f"{tqdm.format_interval(left_s)} left"
         )
+
+
+def counted(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """The items, with a bar on the first process's terminal: for what takes minutes before the first step."""
+    from tqdm import tqdm
+
+    yield from tqdm(items, total=total, desc=what, leave=False, disable=True if place_among_processes()[0] else None)

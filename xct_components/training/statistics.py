@@ -12,6 +12,7 @@ from xct_components.data.cases.cases import TrainingBatch
 from xct_components.networks.cascade_stage import CascadeStage
 from xct_components.training.cross_fit import CrossFit
 from xct_components.training.prepare_batch import PrepareStageBatch
+from xct_components.training.progress import counted
 from xct_components.training.regression_fit import RegressionCases, fit_regression, scores_of
 
 Cases = Sequence[Mapping[str, Any]]
@@ -34,13 +35,13 @@ def measure_statistics(
     """
     stage, kept = prepare.stage, list(batches)
     if not stage.atlas.is_measured:
-        stage.atlas.measure(prepare.truth_hu(cases) for cases in kept)
+        stage.atlas.measure(prepare.truth_hu(cases) for cases in counted(kept, len(kept), "atlas"))
         gathered = kept if regression_batches is None else regression_batches
         measure_regression(stage, two_film_batches(prepare, gathered), prepare.cross_fit, anew=True)
     scales = Scales()
     real_only = prepare.real_coarse_share
     prepare.real_coarse_share = 1.0  # the residual of the stage in use: over real outputs of the stage before
-    for cases in kept:
+    for cases in counted(kept, len(kept), "scales"):
         batch = prepare.batch(cases)
         scales.add(batch.truth_hu, batch.prior_hu)
     prepare.real_coarse_share = real_only
