@@ -130,4 +130,4 @@ def require_disk(run: FilmRun, cascade: UnifiedHybridViTCascade, targets: dict[s
 
 
 def _gib(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB"
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 / 10 else f"{count / 2**20:.1f} MiB"
