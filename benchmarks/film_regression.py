@@ -21,10 +21,11 @@ from tqdm import tqdm
 from benchmarks.markdown_table import markdown_table
 from xct_components.data.cases.cases import TrainingCases, case_dataset, load_case, phantom_items, prepared_items, render_batch
 from xct_components.geometry import ChestView, VolumeGrid, chest_beam_covering
+from xct_components.metrics.image import rmse_hu
 from xct_components.networks.atlas import Atlas
 from xct_components.networks.atlas_regression import REGRESSION_SIDE, AtlasRegression
 from xct_components.networks.cascade_stage import HIGHEST_HU, LOWEST_HU
-from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
+from xct_components.physics.attenuation import FILM_ENERGY_KEV, hu_to_mu_per_mm, mu_per_mm_to_hu, water_mu_per_mm
 from xct_components.physics.consistency import HardConsistency
 from xct_components.physics.projector import project
 from xct_components.training.regression_fit import RegressionCases, fit_regression
@@ -76,8 +77,7 @@ def _row(item: dict[str, Any], cases: RegressionCases, atlas: Atlas, rank: int) 
     others = RegressionCases([cases.names[i] for i in kept], list((changes - mean).half()), [cases.features[i] for i in kept])
     regression = AtlasRegression(rank)
     fit_regression(regression, others)
-    water = hu_to_mu_per_mm(torch.zeros(()))
-    coarse = atlas.mu_per_mm(regression.size) + water * mean.view(1, 1, *regression.size)
+    coarse = atlas.mu_per_mm(regression.size) + water_mu_per_mm(FILM_ENERGY_KEV) * mean.view(1, 1, *regression.size)
     fine = F.interpolate(coarse, size=(SIZE,) * 3, mode="trilinear").clamp_min(0.0)
     truth_hu, grid = load_case(item)["ct_hu"].float().clamp(LOWEST_HU, HIGHEST_HU), VolumeGrid.from_json(item["grid"])
     row: list[Any] = [item["case"]]
@@ -90,7 +90,8 @@ def _row(item: dict[str, Any], cases: RegressionCases, atlas: Atlas, rank: int) 
 
 
 def _rmse_hu(volume_hu: Tensor, truth_hu: Tensor) -> float:
-    return float((volume_hu.clamp(LOWEST_HU, HIGHEST_HU) - truth_hu).square().mean().sqrt())
+    predicted, truth = (volume[0, 0].clamp(LOWEST_HU, HIGHEST_HU).numpy() for volume in (volume_hu, truth_hu))
+    return rmse_hu(predicted, truth)
 
 
 if __name__ == "__main__":

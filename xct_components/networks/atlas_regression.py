@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xct_components.geometry import Beam, VolumeGrid
-from xct_components.physics.attenuation import hu_to_mu_per_mm
+from xct_components.physics.attenuation import FILM_ENERGY_KEV, water_mu_per_mm
 from xct_components.physics.consistency import Consistency, fit_gain_offset
 from xct_components.physics.projector import project, sample_along_rays
 
@@ -96,7 +96,9 @@ class AtlasRegression(nn.Module):
         features = film_features(atlas, film, field, beams, consistency, self.size)
         scores = (self.film_to_scores if film_to_scores is None else film_to_scores).scores(features, kind)
         change = torch.einsum("k,kdhw->dhw", scores, self.component.float())[None, None]
-        return (atlas + _water(atlas) * F.interpolate(change, size=atlas.shape[2:], mode="trilinear")).clamp_min(0.0)
+        return (
+            atlas + water_mu_per_mm(FILM_ENERGY_KEV) * F.interpolate(change, size=atlas.shape[2:], mode="trilinear")
+        ).clamp_min(0.0)
 
 
 def film_kind(field: VolumeGrid, beams: Sequence[Beam], consistency: Consistency) -> int | None:
@@ -155,7 +157,3 @@ def _read_on_middle_plane(film: Tensor, field: VolumeGrid, beam: Beam, axis: int
     start, plane = [size[axis] * (k == axis) for k in range(3)], [1 if k == axis else n for k, n in enumerate(shape)]
     read = sample_along_rays(film, field.resampled(shape).crop(start, plane), [beam])[0, 0, 0].squeeze(axis)
     return F.avg_pool2d(read[None], 2)[0]
-
-
-def _water(like: Tensor) -> Tensor:
-    return hu_to_mu_per_mm(torch.zeros((), device=like.device)).to(like)

@@ -12,7 +12,7 @@ from torch import Tensor
 from xct_components.data.cases.cases import TrainingBatch
 from xct_components.networks.atlas import Atlas
 from xct_components.networks.atlas_regression import KINDS, AtlasRegression, FilmToScores, film_features
-from xct_components.physics.attenuation import hu_to_mu_per_mm
+from xct_components.physics.attenuation import FILM_ENERGY_KEV, hu_to_mu_per_mm, water_mu_per_mm
 from xct_components.physics.consistency import Consistency, HardConsistency, SoftConsistency
 
 #: Ridge per case, in units of the features' variance. On the two held-out CTs and 700 training cases RMSE with one film falls
@@ -46,7 +46,7 @@ class RegressionCases:
     def add(self, names: Sequence[str], rendered: TrainingBatch, atlas: Atlas, size: Sequence[int]) -> None:
         """A batch whose films are a frontal and a lateral one."""
         whole = atlas.mu_per_mm(rendered.grids[0].shape)
-        change = (hu_to_mu_per_mm(rendered.ct_hu) - whole) / hu_to_mu_per_mm(torch.zeros_like(whole[..., :1, :1, :1]))
+        change = (hu_to_mu_per_mm(rendered.ct_hu) - whole) / water_mu_per_mm(FILM_ENERGY_KEV)
         self.names += names
         self.changes += list(F.interpolate(change, size=list(size), mode="area").flatten(1).half().cpu())
         for i in range(len(rendered.grids)):
