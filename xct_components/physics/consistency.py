@@ -1,8 +1,14 @@
-"""Making a volume explain a film: multiplicative correction along the rays.
+"""Making a volume explain a film: correction along the rays, what is coarse by scaling, what is fine by sharing.
 
-One sweep is mu <- mu * B(sharp(y / A mu)), with A the projector and B its normalised adjoint (B 1 = 1): the multiplicative
-algebraic reconstruction step (Gordon, Bender & Herman, J Theor Biol 1970;29:471) taken for all rays at once. What is scaled
-stays >= 0, and air stays air. A film says nothing about depth, so each ray keeps its own depth profile.
+One sweep is
+
+    mu <- mu * B(s) + w(mu) * B(sharp((y - s * A mu) / A w(mu))),    s = smooth(y / A mu)
+
+with A the projector and B its normalised adjoint (B 1 = 1). The first term is the multiplicative algebraic reconstruction step
+(Gordon, Bender & Herman, J Theor Biol 1970;29:471) taken for all rays at once, on the film less its detail: a patient who is
+thicker than thought is so all along the ray. What is left is fine, vessels and the edges of organs; scaling would draw it
+through the whole chest as stripes along the rays, most of all into the chest wall, where there is most to scale. It goes where
+attenuation is in doubt instead (``fine_share_per_mm``), mostly to the lung. Nothing falls below 0, and air stays air.
 """
 
 from __future__ import annotations
@@ -18,12 +24,16 @@ from torch import Tensor
 
 from xct_components.geometry import Beam, VolumeGrid
 from xct_components.physics.projector import project
-from xct_components.physics.ray_scaling import scale_along_rays_, scaled_along_rays
+from xct_components.physics.ray_sharing import correct_along_rays_once_, corrected_along_rays_once, project_fine_share
 
 #: Rays through less than this line integral (about 0.05 mm of water) carry no anatomy to scale.
 EMPTY_RAY = 1e-3
 #: One sweep scales a ray up at most this much; a ray that the film shows as air may fall to 0 at once.
 LARGEST_RATIO = 10.0
+#: One sweep gives a voxel at most this many shares, or takes them.
+MOST_SHARES = 20.0
+#: Standard deviation of the smoothing that parts coarse from fine, on the film. Vessels and edges are finer, ribs between.
+COARSE_MM = 5.0
 #: Binomial smoothing of the film by one pixel, the blur that one projection and one backprojection leave on a correction.
 BINOMIAL = (0.25, 0.5, 0.25)
 
@@ -207,29 +217,62 @@ def _swept(mu: Tensor, films: Tensor, grid: VolumeGrid, beams: Sequence[Beam], s
     _require_films(films, mu, beams)
     for _ in range(sweeps):
         for view, beam in enumerate(beams):
-            ratio = _ray_ratio(films[:, view : view + 1], project(mu, grid, [beam]), tolerance)
+            projected = project(mu, grid, [beam])
+            wanted = _wanted(films[:, view : view + 1], projected, tolerance)
+            coarse = _smoothed(_ray_ratio(wanted, projected), beam)
+            fine = _sharpened(_shares(wanted - coarse * projected, project_fine_share(mu, grid, beam)))
             if torch.is_grad_enabled():
-                mu = scaled_along_rays(mu, _sharpened(ratio), grid, beam)
+                mu = corrected_along_rays_once(mu, coarse, fine, grid, beam)
             else:
-                scale_along_rays_(mu, _sharpened(ratio), grid, beam)
+                correct_along_rays_once_(mu, coarse, fine, grid, beam)
     return mu
 
 
-def _ray_ratio(film: Tensor, projected: Tensor, tolerance: float) -> Tensor:
+def _wanted(film: Tensor, projected: Tensor, tolerance: float) -> Tensor:
+    """The film, or what comes nearest to it of what the tolerance allows."""
+    if tolerance == 0.0:
+        return film.clamp_min(0.0)
+    return (film - (film - projected).clamp(-tolerance, tolerance)).clamp_min(0.0)
+
+
+def _ray_ratio(wanted: Tensor, projected: Tensor) -> Tensor:
     """What every ray must be multiplied by; 1 where there is nothing to scale."""
-    wanted = film
-    if tolerance > 0.0:
-        wanted = film - (film - projected).clamp(-tolerance, tolerance)
     ratio = wanted / projected.clamp_min(EMPTY_RAY)
-    return torch.where(projected > EMPTY_RAY, ratio.clamp(0.0, LARGEST_RATIO), 1.0)
+    return torch.where(projected > EMPTY_RAY, ratio.clamp_max(LARGEST_RATIO), 1.0)
 
 
-def _sharpened(ratio: Tensor) -> Tensor:
-    """Twice the ratio less its smoothed self: undoes in advance the blur of projecting what was backprojected."""
-    kernel = ratio.new_tensor(BINOMIAL)
+def _shares(missing: Tensor, of_one_share: Tensor) -> Tensor:
+    """How many shares every ray lacks; 0 where there is nothing that takes a share."""
+    shares = (missing / of_one_share.clamp_min(EMPTY_RAY)).clamp(-MOST_SHARES, MOST_SHARES)
+    return torch.where(of_one_share > EMPTY_RAY, shares, 0.0)
+
+
+def _smoothed(ratio: Tensor, beam: Beam) -> Tensor:
+    """A film without what is finer than ``COARSE_MM``: a Gaussian, cut at three standard deviations, edges continued."""
     films = ratio.flatten(0, 2)[:, None]
-    smooth = F.conv2d(F.pad(films, (1, 1, 1, 1), mode="replicate"), torch.outer(kernel, kernel)[None, None])
-    return (2.0 * ratio - smooth.view_as(ratio)).clamp_min(0.0)
+    for axis, pixel_mm in zip((2, 3), beam.detector.pitch_mm, strict=True):
+        films = _convolved(films, _gaussian(COARSE_MM / pixel_mm).to(films), axis)
+    return films.view_as(ratio)
+
+
+def _gaussian(sigma: float) -> Tensor:
+    reach = max(1, round(3.0 * sigma))
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / sigma) ** 2)
+    return weights / weights.sum()
+
+
+def _convolved(films: Tensor, weights: Tensor, axis: int) -> Tensor:
+    """(N, 1, rows, cols) along rows (2) or columns (3)."""
+    reach = len(weights) // 2
+    pad = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
+    return F.conv2d(F.pad(films, pad, mode="replicate"), weights.view((1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)))
+
+
+def _sharpened(film: Tensor) -> Tensor:
+    """Twice the film less its smoothed self: undoes in advance the blur of projecting what was backprojected."""
+    kernel, films = film.new_tensor(BINOMIAL), film.flatten(0, 2)[:, None]
+    smooth = _convolved(_convolved(films, kernel, 2), kernel, 3)
+    return 2.0 * film - smooth.view_as(film)
 
 
 def _require_films(films: Tensor, mu: Tensor, beams: Sequence[Beam]) -> None:
