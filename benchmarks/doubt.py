@@ -20,7 +20,7 @@ from benchmarks.markdown_table import markdown_table
 from xct_components.cascade import UnifiedHybridViTCascade
 from xct_components.data.cases.cases import load_case, prepared_items
 from xct_components.geometry import VolumeGrid, chest_beam_covering
-from xct_components.networks.cascade_stage import HIGHEST_HU, LOWEST_HU
+from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.physics.attenuation import FILM_ENERGY_KEV, hu_to_mu_per_mm, mu_per_mm_to_hu, water_mu_per_mm
 from xct_components.physics.consistency import HardConsistency
 from xct_components.physics.projector import project

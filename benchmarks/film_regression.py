@@ -24,7 +24,7 @@ from xct_components.geometry import ChestView, VolumeGrid, chest_beam_covering
 from xct_components.metrics.image import rmse_hu
 from xct_components.networks.atlas import Atlas
 from xct_components.networks.atlas_regression import REGRESSION_SIDE, AtlasRegression
-from xct_components.networks.cascade_stage import HIGHEST_HU, LOWEST_HU
+from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.physics.attenuation import FILM_ENERGY_KEV, hu_to_mu_per_mm, mu_per_mm_to_hu, water_mu_per_mm
 from xct_components.physics.consistency import HardConsistency
 from xct_components.physics.projector import project

@@ -23,7 +23,7 @@ from xct_components.cascade import UnifiedHybridViTCascade
 from xct_components.data.cases.cases import load_case, prepared_items
 from xct_components.geometry import VolumeGrid, chest_beam_covering
 from xct_components.inferers.stage import StageInferer
-from xct_components.networks.cascade_stage import HIGHEST_HU, LOWEST_HU
+from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
 from xct_components.physics.consistency import HardConsistency, relative_film_error
 from xct_components.physics.projector import project

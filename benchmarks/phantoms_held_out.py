@@ -20,7 +20,8 @@ from xct_components.data.cases.cases import load_case, phantom_items
 from xct_components.geometry import VolumeGrid, chest_beam_covering
 from xct_components.inferers.stage import StageInferer
 from xct_components.metrics.image import psnr_db, rmse_hu
-from xct_components.networks.cascade_stage import HIGHEST_HU, LOWEST_HU, CascadeStage
+from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
 from xct_components.physics.consistency import HardConsistency
 from xct_components.physics.projector import project

@@ -127,6 +127,19 @@ def test_the_largest_of_several_series_is_taken_and_said(tmp_path):
     assert ct_hu.shape[2] == SHAPE_IJK[2]
 
 
+def test_a_series_behind_a_link_is_read_once_and_a_link_that_leads_back_is_told_of(tmp_path):
+    share = write_dicom(tmp_path / "share", STRAIGHT)
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "series").symlink_to(share)
+    (study / "again").symlink_to(share)
+    (study / "loop").symlink_to(study)
+    with pytest.warns(InputWarning, match="left out loop: a link back to a folder around it") as told:
+        ct_hu, _ = read_ct(study)
+    assert len(told) == 1
+    assert torch.equal(ct_hu, read_ct(share)[0])
+
+
 def test_a_series_is_chosen_by_its_uid(tmp_path):
     wanted = generate_uid()
     write_dicom(tmp_path / "study", STRAIGHT)

@@ -14,7 +14,7 @@ from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.inferers.column_reach import column_reach, window_alignment
 from xct_components.inferers.stage import StageInferer, StageResult
 from xct_components.inferers.stage_work import grown
-from xct_components.networks.cascade_stage import explained_hu
+from xct_components.networks.explained_volume import explained_hu
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.consistency import HardConsistency, NoConsistency, SoftConsistency
 from xct_components.physics.projector import project

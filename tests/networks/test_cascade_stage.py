@@ -25,7 +25,8 @@ from tests.networks.small_stages import (
     small_stage,
 )
 from xct_components.geometry import Beam, VolumeGrid
-from xct_components.networks.cascade_stage import HIGHEST_HU, LOWEST_HU, CascadeStage
+from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.networks.xray_encoder import XrayEncoder
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.consistency import NoConsistency, relative_film_error

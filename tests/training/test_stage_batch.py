@@ -13,7 +13,8 @@ from tests.networks.small_stages import SIDE, small_stage
 from tests.training.small_training import drawn, phantoms
 from xct_components.data.cases.cases import render_batch
 from xct_components.geometry import VolumeGrid
-from xct_components.networks.cascade_stage import HIGHEST_HU, LOWEST_HU, CascadeStage
+from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.consistency import relative_film_error
 from xct_components.training.prepare_batch import PrepareStageBatch, consistency_of, means_of

@@ -13,7 +13,8 @@ from xct_components.data.cases.cases import prepared_items
 from xct_components.evaluation.held_out_case import HeldOutCase, loaded
 from xct_components.geometry import VolumeGrid, chest_beam_covering
 from xct_components.inferers.stage_films import stage_films
-from xct_components.networks.cascade_stage import CascadeStage, explained_hu
+from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.networks.explained_volume import explained_hu
 from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
 from xct_components.physics.projector import project
 

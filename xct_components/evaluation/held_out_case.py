@@ -14,7 +14,8 @@ from xct_components.data.cases.cases import load_case, prepared_items
 from xct_components.failures import RefusedInput, UsageFailure
 from xct_components.geometry import ChestView, VolumeGrid, chest_beam_covering
 from xct_components.inferers.cascade_film import CascadeFilm
-from xct_components.networks.cascade_stage import HIGHEST_HU, LOWEST_HU, CascadeStage
+from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.projector import project
 

@@ -18,7 +18,8 @@ from xct_components.inferers.film_errors import film_errors
 from xct_components.inferers.stage_films import stage_films
 from xct_components.inferers.stage_work import StageWork, cropped, denoised, grown, padded_volume
 from xct_components.inferers.volume_statistics import VolumeStatistics
-from xct_components.networks.cascade_stage import CascadeStage, SeenFilms, explained_hu
+from xct_components.networks.cascade_stage import CascadeStage, SeenFilms
+from xct_components.networks.explained_volume import explained_hu
 from xct_components.networks.hybrid_vit_unet import HybridViTUNet
 from xct_components.physics.consistency import Consistency, HardConsistency
 from xct_components.physics.in_slabs import apply_in_slabs

@@ -19,6 +19,7 @@ from xct_components.networks.atlas import Atlas
 from xct_components.networks.atlas_regression import REGRESSION_SIDE, AtlasRegression, FilmToScores
 from xct_components.networks.depth_lifting import DepthLifting, LiftedDepth, lifted_mu_per_mm
 from xct_components.networks.embeddings import PreviousStageEmbedding
+from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU, explained_hu, explained_mu_as_hu
 from xct_components.networks.film_lift import FilmLift
 from xct_components.networks.hybrid_vit_unet import HybridViTUNet
 from xct_components.networks.precision import Precision, network_autocast
@@ -34,11 +35,8 @@ from xct_components.networks.stage_conditions import (
 from xct_components.networks.xray_encoder import LINE_INTEGRAL_SCALE, FilmFeatures, XrayEncoder
 from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
 from xct_components.physics.consistency import Consistency, HardConsistency
-from xct_components.physics.in_slabs import apply_in_slabs
 from xct_components.physics.projector import sample_along_rays
 
-#: The range of CT numbers the cascade works in.
-LOWEST_HU, HIGHEST_HU = -1024.0, 1500.0
 #: The lifted attenuation is built at most so fine and then interpolated: its bins are no finer.
 LIFTED_SIZE = 64
 
@@ -172,7 +170,7 @@ class CascadeStage(nn.Module):
             start = self._atlas_of(seen or SeenFilms(film, beams), fields, consistency, film_to_scores)
         else:
             start = hu_to_mu_per_mm(F.interpolate(coarse_hu, size=size, mode="trilinear"))
-        return _explained(start, film, fields, beams, consistency)
+        return explained_mu_as_hu(start, film, fields, beams, consistency)
 
     def condition(
         self,
@@ -267,42 +265,3 @@ class CascadeStage(nn.Module):
 
     def _autocast(self, x: Tensor) -> torch.autocast:
         return network_autocast(x.device, self.precision)
-
-
-def explained_hu(
-    volume_hu: Tensor,
-    film: Tensor,
-    fields: Sequence[VolumeGrid],
-    beams: Sequence[Sequence[Beam]],
-    consistency: Sequence[Consistency],
-    *,
-    out: Tensor | None = None,
-) -> Tensor:
-    """The volume (B, 1, D, H, W) in HU, made consistent with the films (B, V, 1, rows, cols), sample by sample.
-
-    ``out``, under ``torch.no_grad`` alone: where the result is written; it may be ``volume_hu`` itself, and then the work takes
-    next to no memory.
-    """
-    if out is None:
-        return _explained(hu_to_mu_per_mm(volume_hu), film, fields, beams, consistency)
-    apply_in_slabs(hu_to_mu_per_mm, volume_hu, out=out)
-    for mu, one_film, field, views, explain in zip(out.split(1), film.split(1), fields, beams, consistency, strict=True):
-        explain(mu, one_film, field, list(views), out=mu)
-    return apply_in_slabs(_cascade_hu, out, out=out)
-
-
-def _explained(
-    mu_per_mm: Tensor,
-    film: Tensor,
-    fields: Sequence[VolumeGrid],
-    beams: Sequence[Sequence[Beam]],
-    consistency: Sequence[Consistency],
-) -> Tensor:
-    samples = zip(mu_per_mm.split(1), film.split(1), fields, beams, consistency, strict=True)
-    explained = [explain(mu, one_film, field, list(views)) for mu, one_film, field, views, explain in samples]
-    mu = explained[0] if len(explained) == 1 else torch.cat(explained)
-    return _cascade_hu(mu) if torch.is_grad_enabled() else apply_in_slabs(_cascade_hu, mu, out=torch.empty_like(mu))
-
-
-def _cascade_hu(mu_per_mm: Tensor) -> Tensor:
-    return mu_per_mm_to_hu(mu_per_mm).clamp(LOWEST_HU, HIGHEST_HU)

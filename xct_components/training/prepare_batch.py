@@ -13,7 +13,8 @@ from xct_components.data.cases.cases import TrainingBatch, render_batch
 from xct_components.data.cases.random_draws import below, between, case_generator, happens
 from xct_components.diffusion.schedule import PURE_NOISE_SHARE, draw_times
 from xct_components.geometry import Beam, ChestView
-from xct_components.networks.cascade_stage import HIGHEST_HU, LOWEST_HU, CascadeStage
+from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.networks.stage_conditions import Column
 from xct_components.physics.consistency import Consistency, HardConsistency, SoftConsistency
 from xct_components.training.cross_fit import CrossFit

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from xct_components.geometry import ChestView
 from xct_components.metrics.image import mae_hu, psnr_db, rmse_hu, ssim
-from xct_components.networks.cascade_stage import CascadeStage, explained_hu
+from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.networks.explained_volume import explained_hu
 from xct_components.networks.stage_conditions import StageConditions
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.consistency import HardConsistency

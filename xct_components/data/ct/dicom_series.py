@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xct_components.data.folder_walk import FolderWalk
 from xct_components.failures import InputWarning, RefusedInput, UnreadableInput, first_line
 
 #: HU of what the scanner did not reconstruct (Pixel Padding Value).
@@ -34,7 +35,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def read_dicom_series(path: Path, series_uid: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The CT series in a folder (with subfolders), or the series that one file belongs to (within its folder).
+    """The CT series in a folder and below it, also behind links; or the series that one file belongs to (within its folder).
 
     Args:
         path: folder or file.
@@ -54,7 +55,7 @@ def read_dicom_series(path: Path, series_uid: str | None = None) -> tuple[np.nda
         _require_ct_images([own], path.name)
         series_uid = series_uid or own.SeriesInstanceUID
     folder = path if path.is_dir() else path.parent
-    files = sorted(file for file in (folder.rglob("*") if path.is_dir() else folder.iterdir()) if file.is_file())
+    files = _files_below(folder) if path.is_dir() else sorted(file for file in folder.iterdir() if file.is_file())
     headers = [header for file in files if is_dicom(file) and (header := _header(file)) is not None]
     if not headers:
         raise UnreadableInput(f"{folder.name or folder} holds no DICOM file; of another format give the file itself")
@@ -82,6 +83,15 @@ def read_dicom_files(files: Sequence[Path], name: str) -> tuple[np.ndarray, np.n
             f"{name} holds damaged files, the first of {len(damaged)} is {damaged[0]}" if damaged else f"{name} is empty"
         )
     return _volume(_require_ct_images([header for header in headers if header is not None], name), name)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Every file; folders that cannot be read are warned of."""
+    walk = FolderWalk(folder)
+    files = sorted(here / name for here, names in walk for name in names)
+    for place, reason in walk.unread:
+        warnings.warn(f"left out {place.relative_to(folder)}: {reason}", InputWarning, stacklevel=3)
+    return [file for file in files if file.is_file()]
 
 
 def _volume(series: Sequence[Any], name: str) -> tuple[np.ndarray, np.ndarray]:
