@@ -97,7 +97,7 @@ BAD_INPUTS = {
     "no weights": (without("models/model.pt"), ExitCode.WEIGHTS, "no weights"),
     "damaged weights": (damaged_weights, ExitCode.WEIGHTS, "damaged"),
     "damaged log": (with_text("models/stage1_log.jsonl", "x"), ExitCode.UNREADABLE, "no log of a training"),
-    "nobody held out": (nobody_held_out, ExitCode.REFUSED, "no case on the side val"),
+    "nobody held out": (nobody_held_out, ExitCode.USAGE, "side val of"),
     "not prepared": (not_prepared, ExitCode.UNREADABLE, "run `xct prepare` first"),
 }
 

@@ -78,7 +78,7 @@ def _sheet(document: "StageDocument", prepared: Path, side: str, pictures: int, 
 
     items = prepared_items(prepared, side, document.setting("volume_size"))
     if not items:
-        raise RefusedInput(f"{prepared} has no case on the side {side}; look at the sides in its manifest.json")
+        raise UsageFailure(f"side {side} of {prepared} holds no case; prepare with --split_list or a larger --{side}_share")
     log_file = Path(document.setting("log_path"))
     log = read_log(log_file) if log_file.is_file() else None
     cases, shown = _checked(document, items, pictures, device)
