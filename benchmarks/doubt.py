@@ -4,8 +4,8 @@
 
 Each CT of one side of a prepared folder is exposed to the cascade's own PA beam, and each stage predicts before its film is
 made to fit. Standard deviation of truth less prediction, in parts of water's attenuation, for voxels of similar prediction:
-all of it, and the fine part, less its mean over 5 voxels a side. ``physics.ray_sharing.fine_share_per_mm`` follows the square
-of the fine part.
+all of it, and the fine part, less its mean over 5 x 5 voxels across the rays. ``physics.ray_sharing.fine_share_per_mm`` follows
+the square of the fine part.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from xct_components.physics.ray_sharing import fine_share_per_mm
 
 #: Bins of a tenth of water, up to so many.
 BINS = 14
-FINE_VOXELS = 5
+FINE_VOXELS = (1, 5, 5)
 
 
 def main() -> None:
@@ -74,7 +74,7 @@ def _sums(cascade: UnifiedHybridViTCascade, options: argparse.Namespace) -> dict
 def _by_prediction(predicted: Tensor, truth: Tensor) -> Tensor:
     water = water_mu_per_mm(FILM_ENERGY_KEV)
     error = (truth - predicted) / water
-    fine = error - F.avg_pool3d(error, FINE_VOXELS, 1, FINE_VOXELS // 2, count_include_pad=False)
+    fine = error - F.avg_pool3d(error, FINE_VOXELS, 1, (0, 2, 2), count_include_pad=False)
     place = (predicted / water * 10.0).clamp(0, BINS - 1).long().flatten()
     weights = (torch.ones_like(error), error.square(), fine.square())
     return torch.stack([torch.bincount(place, weight.flatten(), BINS) for weight in weights])

@@ -25,25 +25,26 @@ from xct_components.physics.slice_taps import TransposedAxisMap
 
 #: Bytes of a correction that is made at once; a slab takes about eight times this for a moment.
 SLAB_BYTES = 32 << 20
-#: Attenuation, in parts of water's, up to which shares grow with it; beyond, they fall.
-SHARE_PEAK = 0.5
+#: Attenuation, in parts of water's, that takes the largest share.
+SHARE_PEAK = 0.45
 
 
 def fine_share_per_mm(mu_per_mm: Float[Tensor, "*grid"]) -> Float[Tensor, "*grid"]:
     """How much of a fine structure a voxel takes: about how far its attenuation is in doubt.
 
-    ``mu / (1 + (mu / m)^3)`` with m half of water's attenuation: air takes nothing, lung and the blurred borders of organs
-    most, muscle and bone little. Its ratios are about those of the variance of fine errors where a cascade had predicted mu
-    (``python -m benchmarks.doubt``): 2 to 3 times as large at a third to two thirds of water as in water.
+    ``mu x / (1 + x^4)`` with x = mu / m and m 0.45 of water's attenuation: air takes nothing, lung and the blurred borders of
+    organs most, muscle and bone little. Its ratios are about those of the variance of errors that are fine across the rays,
+    where a cascade had predicted mu (``python -m benchmarks.doubt``): 2 to 3 times as large at a third to two thirds of water
+    as in water.
 
     Args:
         mu_per_mm: attenuation per mm, >= 0.
 
     Returns:
-        Likewise, between 0 and mu.
+        Likewise, between 0 and 0.57 mu.
     """
-    peak = SHARE_PEAK * water_mu_per_mm(FILM_ENERGY_KEV)
-    return mu_per_mm / (1.0 + (mu_per_mm / peak) ** 3)
+    of_peak = mu_per_mm / (SHARE_PEAK * water_mu_per_mm(FILM_ENERGY_KEV))
+    return mu_per_mm * of_peak / (1.0 + of_peak**4)
 
 
 def project_fine_share(mu_per_mm: Float[Tensor, "b c d h w"], grid: VolumeGrid, beam: Beam) -> Float[Tensor, "b 1 c rows cols"]:
