@@ -7,7 +7,8 @@ r"""Patient-wise cross-validation: train on the other patients, judge the left-o
 split, the bundles and the evaluation; what is there is not done again, and a training that was stopped goes on. ``--initial``
 is a folder with stageN/models/model.pt: stages up to ``--trained`` begin from them, later ones are used as they are, so they
 must never have seen a patient (weights of pretrain.json have not). No left-out patient chooses an epoch: trainings validate on
-phantoms. What follows ``--`` is given to every training. Prints the table of all patients, and what each stage gains over each
+phantoms. With ``--lateral`` the cascade sees a lateral film beside the frontal one; the trainings are the same. What follows
+``--`` is given to every training. Prints the table of all patients, and what each stage gains over each
 baseline, with bootstrap intervals.
 """
 
@@ -43,7 +44,7 @@ def main() -> None:
         _make(fold, cases, options)
         for stage in range(1, options.trained + 1):
             _train(fold, stage, cases, options)
-        rows += _judged(fold, options.stages)
+        rows += _judged(fold, options.stages, lateral=options.lateral)
     machine = describe_machine(["monai"])
     _print_tables(rows)
     print("\n" + ", ".join(f"{name} {value}" for name, value in machine.items()))
@@ -57,6 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--initial", required=True)
     parser.add_argument("--trained", type=int, default=1)
     parser.add_argument("--stages", type=int, default=1)
+    parser.add_argument("--lateral", action="store_true")
     parser.add_argument("settings", nargs="*", help="after --, for every training")
     return parser.parse_args()
 
@@ -113,13 +115,13 @@ def _train(fold: Path, stage: int, cases: list[str], options: argparse.Namespace
     done.touch()
 
 
-def _judged(fold: Path, stages: int) -> list[Row]:
+def _judged(fold: Path, stages: int, *, lateral: bool) -> list[Row]:
     """The rows of ``xct evaluate``."""
-    output = fold / f"evaluation{stages}"
+    output = fold / f"evaluation{stages}{'_lateral' if lateral else ''}"
     if not (output / "evaluation.csv").is_file():
         print(f"{fold.name}: judging", file=sys.stderr)
         command = [sys.executable, "-m", "xct_components", "evaluate", str(fold / "prepared"), "--output", str(output)]
-        bundles = ["--bundles", str(fold / "bundles"), "--stages", str(stages)]
+        bundles = ["--bundles", str(fold / "bundles"), "--stages", str(stages), "--lateral", str(lateral)]
         subprocess.run([*command, *bundles], stdout=sys.stderr, check=True, env={**os.environ})
     with (output / "evaluation.csv").open(encoding="utf-8") as stream:
         return [_row(fields) for fields in csv.DictReader(stream)]
