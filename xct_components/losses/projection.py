@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from xct_components.physics.consistency import EMPTY_RAY
+from xct_components.physics.film_corrections import EMPTY_RAY
 from xct_components.physics.projector import Beams, Grids, project
 
 

@@ -18,24 +18,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from xct_components.geometry import Beam, VolumeGrid
+from xct_components.physics.film_corrections import EMPTY_RAY, film_corrections
 from xct_components.physics.projector import project
 from xct_components.physics.ray_sharing import correct_along_rays_once_, corrected_along_rays_once, project_fine_share
-
-#: Rays through less than this line integral (about 0.05 mm of water) carry no anatomy to scale.
-EMPTY_RAY = 1e-3
-#: One sweep scales a ray up at most this much; a ray that the film shows as air may fall to 0 at once.
-LARGEST_RATIO = 10.0
-#: One sweep gives a voxel at most this many shares, or takes them.
-MOST_SHARES = 20.0
-#: Standard deviation of the smoothing that parts coarse from fine, on the film. Vessels and edges are finer, ribs between.
-COARSE_MM = 5.0
-#: Binomial smoothing of the film by one pixel, the blur that one projection and one backprojection leave on a correction.
-BINOMIAL = (0.25, 0.5, 0.25)
 
 #: What films are to a consistency: true line integrals, true up to gain and offset, or nothing it looks at.
 FilmScale = Literal["exact", "fitted", "ignored"]
@@ -218,61 +207,13 @@ def _swept(mu: Tensor, films: Tensor, grid: VolumeGrid, beams: Sequence[Beam], s
     for _ in range(sweeps):
         for view, beam in enumerate(beams):
             projected = project(mu, grid, [beam])
-            wanted = _wanted(films[:, view : view + 1], projected, tolerance)
-            coarse = _smoothed(_ray_ratio(wanted, projected), beam)
-            fine = _sharpened(_shares(wanted - coarse * projected, project_fine_share(mu, grid, beam)))
+            one_share = project_fine_share(mu, grid, beam)
+            coarse, fine = film_corrections(films[:, view : view + 1], projected, one_share, beam, tolerance)
             if torch.is_grad_enabled():
                 mu = corrected_along_rays_once(mu, coarse, fine, grid, beam)
             else:
                 correct_along_rays_once_(mu, coarse, fine, grid, beam)
     return mu
-
-
-def _wanted(film: Tensor, projected: Tensor, tolerance: float) -> Tensor:
-    """The film, or what comes nearest to it of what the tolerance allows."""
-    if tolerance == 0.0:
-        return film.clamp_min(0.0)
-    return (film - (film - projected).clamp(-tolerance, tolerance)).clamp_min(0.0)
-
-
-def _ray_ratio(wanted: Tensor, projected: Tensor) -> Tensor:
-    """What every ray must be multiplied by; 1 where there is nothing to scale."""
-    ratio = wanted / projected.clamp_min(EMPTY_RAY)
-    return torch.where(projected > EMPTY_RAY, ratio.clamp_max(LARGEST_RATIO), 1.0)
-
-
-def _shares(missing: Tensor, of_one_share: Tensor) -> Tensor:
-    """How many shares every ray lacks; 0 where there is nothing that takes a share."""
-    shares = (missing / of_one_share.clamp_min(EMPTY_RAY)).clamp(-MOST_SHARES, MOST_SHARES)
-    return torch.where(of_one_share > EMPTY_RAY, shares, 0.0)
-
-
-def _smoothed(ratio: Tensor, beam: Beam) -> Tensor:
-    """A film without what is finer than ``COARSE_MM``: a Gaussian, cut at three standard deviations, edges continued."""
-    films = ratio.flatten(0, 2)[:, None]
-    for axis, pixel_mm in zip((2, 3), beam.detector.pitch_mm, strict=True):
-        films = _convolved(films, _gaussian(COARSE_MM / pixel_mm).to(films), axis)
-    return films.view_as(ratio)
-
-
-def _gaussian(sigma: float) -> Tensor:
-    reach = max(1, round(3.0 * sigma))
-    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / sigma) ** 2)
-    return weights / weights.sum()
-
-
-def _convolved(films: Tensor, weights: Tensor, axis: int) -> Tensor:
-    """(N, 1, rows, cols) along rows (2) or columns (3)."""
-    reach = len(weights) // 2
-    pad = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
-    return F.conv2d(F.pad(films, pad, mode="replicate"), weights.view((1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)))
-
-
-def _sharpened(film: Tensor) -> Tensor:
-    """Twice the film less its smoothed self: undoes in advance the blur of projecting what was backprojected."""
-    kernel, films = film.new_tensor(BINOMIAL), film.flatten(0, 2)[:, None]
-    smooth = _convolved(_convolved(films, kernel, 2), kernel, 3)
-    return 2.0 * film - smooth.view_as(film)
 
 
 def _require_films(films: Tensor, mu: Tensor, beams: Sequence[Beam]) -> None:

@@ -1,8 +1,7 @@
 """Handing a film's corrections back to the voxels along its rays: ``mu * B(coarse) + w(mu) * B(fine)``.
 
 B is the backprojection normalised to B 1 = 1. What is coarse scales a ray as a whole, what is fine is shared by ``w``. With
-gradients
-all of it are volumes. Without, it is made and applied a few slices at a time: a full-size volume is 640 MB.
+gradients both are volumes. Without, they are made and applied a few slices at a time: a full-size volume is 640 MB.
 """
 
 from __future__ import annotations
