@@ -12,6 +12,7 @@ from torch import Tensor
 from tests.inferers.tiny_stages import chest_hu, tiny_stage
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.inferers.column_reach import column_reach, window_alignment
+from xct_components.inferers.pooled_deviation import pooled_deviations
 from xct_components.inferers.stage import StageInferer, StageResult
 from xct_components.inferers.stage_work import grown
 from xct_components.networks.explained_volume import explained_hu
@@ -91,7 +92,8 @@ def test_mean_and_deviation_are_those_of_the_samples():
     result = run(mode="sample", steps=2, samples=3)
     np.testing.assert_allclose(result.volume_hu, np.mean(drawn, axis=0), atol=ROUNDING_HU)
     assert result.std_hu is not None
-    np.testing.assert_allclose(result.std_hu, np.std(drawn, axis=0, ddof=1), atol=ROUNDING_HU)
+    raw = torch.from_numpy(np.std(drawn, axis=0, ddof=1))
+    torch.testing.assert_close(result.std_hu, pooled_deviations(raw, [STAGE.field]), atol=ROUNDING_HU, rtol=0.0)
     mean = run(mode="mean", steps=2, samples=3)
     assert mean.std_hu is not None
     assert torch.equal(mean.std_hu, result.std_hu)

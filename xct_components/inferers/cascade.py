@@ -14,6 +14,7 @@ from torch import Tensor
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.inferers.cascade_film import CascadeFilm
 from xct_components.inferers.film_errors import film_errors
+from xct_components.inferers.pooled_deviation import pooled_deviations
 from xct_components.inferers.resampled_volume import on_field
 from xct_components.inferers.stage import USUAL_OVERLAP, Mode, OnStep, StageInferer, StageResult
 from xct_components.inferers.stage_films import stage_films
@@ -30,9 +31,10 @@ OnStage = Callable[[int, StageResult, VolumeGrid], None]
 class CascadeResult(NamedTuple):
     """One patient's volume.
 
-    ``volume_hu``: (1, 1, D, H, W) of the last stage. ``std_hu``: likewise, None for fewer than two samples. ``field``: where
-    its voxels lie. ``film_error``: per view ||DRR(volume) - film|| / ||film||. ``seconds``: per stage, all samples together.
-    ``fitted_film_error``: as ``film_error``, for the gain and offset of the film that fit best.
+    ``volume_hu``: (1, 1, D, H, W) of the last stage. ``std_hu``: likewise, pooled over 5 mm, None for fewer than two
+    samples. ``field``: where its voxels lie. ``film_error``: per view ||DRR(volume) - film|| / ||film||. ``seconds``: per
+    stage, all samples together. ``fitted_film_error``: as ``film_error``, for the gain and offset of the film that fit
+    best.
     """
 
     volume_hu: Tensor
@@ -152,10 +154,11 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         for chain in range(self.samples if self.mode == "sample" or self.samples > 1 else 0):
             drawn.add(work.once("sample", chain, coarse_hu))
         volume_hu = drawn.mean if mean is None else mean
+        std_hu = None if drawn.std is None else pooled_deviations(drawn.std, fields[-1:])
         pixels, last = film.line_integrals.to(volume_hu), fields[-1:]
         films = stage_films(pixels, [film.beams], last, last, body_share=film.body_share)
         error, fitted = (one[0].tolist() for one in film_errors(volume_hu, films, last))
-        return CascadeResult(volume_hu, drawn.std, fields[-1], error, work.seconds, fitted)
+        return CascadeResult(volume_hu, std_hu, fields[-1], error, work.seconds, fitted)
 
     @property
     def evaluations(self) -> int:

@@ -15,6 +15,7 @@ from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.inferers.column_reach import column_reach, window_alignment
 from xct_components.inferers.columns import ColumnWindow, column_windows
 from xct_components.inferers.film_errors import film_errors
+from xct_components.inferers.pooled_deviation import pooled_deviations
 from xct_components.inferers.stage_films import stage_films
 from xct_components.inferers.stage_work import StageWork, cropped, denoised, grown, padded_volume
 from xct_components.inferers.volume_statistics import VolumeStatistics
@@ -39,8 +40,8 @@ OnStep = Callable[[int, int], None]
 class StageResult(NamedTuple):
     """B samples, V views; on the device of the network.
 
-    ``volume_hu``: (B, 1, D, H, W). ``std_hu``: likewise, None for fewer than two samples. ``prior_hu``: what the stage started
-    from. ``film_error``: (B, V) ||DRR(volume) - film|| / ||film||.
+    ``volume_hu``: (B, 1, D, H, W). ``std_hu``: likewise, pooled over 5 mm, None for fewer than two samples. ``prior_hu``:
+    what the stage started from. ``film_error``: (B, V) ||DRR(volume) - film|| / ||film||.
     """
 
     volume_hu: Tensor
@@ -140,7 +141,8 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         volume_hu = drawn.mean if mean_hu is None else mean_hu
         prior_hu, films, whole = cropped(work.prior_hu, work.fields[0].shape), work.films, work.fields
         del work  # with its conditions: a full-size volume is 640 MB
-        return StageResult(volume_hu, drawn.std, prior_hu, film_errors(volume_hu, films, whole)[0])
+        std_hu = None if drawn.std is None else pooled_deviations(drawn.std, whole)
+        return StageResult(volume_hu, std_hu, prior_hu, film_errors(volume_hu, films, whole)[0])
 
     def prepared(
         self,
