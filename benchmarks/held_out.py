@@ -102,7 +102,7 @@ class _Judge:
         self.beams = [chest_beam_covering(grid, "PA", *film_shape)]
         self.lateral = [chest_beam_covering(grid, "LL", *film_shape)]
         self.lateral_film = project(hu_to_mu_per_mm(truth_hu), grid, self.lateral)
-        self.body = _filled(truth_hu > BODY_HU)
+        self.body = filled(truth_hu > BODY_HU)
 
     def __call__(self, volume_hu: Tensor, std_hu: Tensor | None = None) -> dict[str, float]:
         volume_hu = volume_hu.clamp(LOWEST_HU, HIGHEST_HU)
@@ -116,10 +116,10 @@ class _Judge:
             "film": float(relative_film_error(mu, self.film, self.grid, self.beams)),
             "lateral": float(relative_film_error(mu, self.lateral_film, self.grid, self.lateral)),
         }
-        return row if std_hu is None else {**row, "spearman": _spearman(std_hu[self.body], error[self.body].abs())}
+        return row if std_hu is None else {**row, "spearman": spearman(std_hu[self.body], error[self.body].abs())}
 
 
-def _filled(tissue: Tensor) -> Tensor:
+def filled(tissue: Tensor) -> Tensor:
     """The body with its lungs: filled slice by slice."""
     from scipy.ndimage import binary_fill_holes
 
@@ -128,7 +128,8 @@ def _filled(tissue: Tensor) -> Tensor:
     return torch.stack([torch.from_numpy(one) for one in axial], dim=1)[None, None]
 
 
-def _spearman(a: Tensor, b: Tensor) -> float:
+def spearman(a: Tensor, b: Tensor) -> float:
+    """Spearman's rank correlation."""
     ranks = [x.flatten().argsort().argsort().double() for x in (a, b)]
     return float(torch.corrcoef(torch.stack(ranks))[0, 1])
 
