@@ -23,13 +23,13 @@ from benchmarks.markdown_table import markdown_table
 from xct_components.cascade import UnifiedHybridViTCascade
 from xct_components.data.cases.cases import load_case, prepared_items
 from xct_components.geometry import VolumeGrid, chest_beam_covering
-from xct_components.inferers.pooled_deviation import pooled_deviation
+from xct_components.inferers.pooled_deviation import POOLED_MM, pooled_deviation
 from xct_components.inferers.stage import StageInferer
 from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.projector import project
 
-WIDTHS_MM = (0.0, 2.5, 5.0, 10.0, 15.0)
+WIDTHS_MM = (0.0, 2.5, POOLED_MM, 10.0, 15.0)
 #: Normal quantile of a central interval of 90 %.
 Z90 = 1.6449
 Found = dict[tuple[int, float], tuple[float, float, float]]
@@ -64,8 +64,8 @@ def main() -> None:
     print(f"mean of {len(patients)} patients, {options.samples} samples of {options.steps} steps\n")
     print(markdown_table(["size", "pooled over mm", "Spearman", "within 1.645 std", "factor to 0.9"], rows))
     sizes = sorted({size for size, _ in means})
-    print("\nfactor to 0.9 of each patient, pooled over 5 mm\n")
-    table = [[case, *(f"{found[size, 5.0][2]:.2f}" for size in sizes)] for case, found in patients.items()]
+    print(f"\nfactor to 0.9 of each patient, pooled over {POOLED_MM:g} mm\n")
+    table = [[case, *(f"{found[size, POOLED_MM][2]:.2f}" for size in sizes)] for case, found in patients.items()]
     print(markdown_table(["patient", *map(str, sizes)], table))
 
 

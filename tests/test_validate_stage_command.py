@@ -97,7 +97,7 @@ BAD_INPUTS = {
     "no weights": (without("models/model.pt"), ExitCode.WEIGHTS, "no weights"),
     "damaged weights": (damaged_weights, ExitCode.WEIGHTS, "damaged"),
     "damaged log": (with_text("models/stage1_log.jsonl", "x"), ExitCode.UNREADABLE, "no log of a training"),
-    "nobody held out": (nobody_held_out, ExitCode.USAGE, "side val of"),
+    "nobody held out": (nobody_held_out, ExitCode.USAGE, "holds no case; prepare with --split_list or a larger --val_share"),
     "not prepared": (not_prepared, ExitCode.UNREADABLE, "run `xct prepare` first"),
 }
 

@@ -154,7 +154,7 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         for chain in range(self.samples if self.mode == "sample" or self.samples > 1 else 0):
             drawn.add(work.once("sample", chain, coarse_hu))
         volume_hu = drawn.mean if mean is None else mean
-        std_hu = None if drawn.std is None else pooled_deviations(drawn.std, fields[-1:])
+        std_hu = None if (std := drawn.std) is None else pooled_deviations(std, fields[-1:])
         pixels, last = film.line_integrals.to(volume_hu), fields[-1:]
         films = stage_films(pixels, [film.beams], last, last, body_share=film.body_share)
         error, fitted = (one[0].tolist() for one in film_errors(volume_hu, films, last))

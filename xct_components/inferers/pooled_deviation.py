@@ -14,7 +14,7 @@ from torch import Tensor
 from xct_components.geometry import VolumeGrid
 
 #: Width of the pooling. Four samples tell a voxel's deviation to 40 %, and that of its neighbours is about the same; measured
-#: best of 0, 2.5, 5, 10, 15 and 20 mm (docs/results.md, "How sure").
+#: best of 0, 2.5, 5, 10 and 15 mm (docs/results.md, "How sure").
 POOLED_MM = 5.0
 
 

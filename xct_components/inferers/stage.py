@@ -141,7 +141,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         volume_hu = drawn.mean if mean_hu is None else mean_hu
         prior_hu, films, whole = cropped(work.prior_hu, work.fields[0].shape), work.films, work.fields
         del work  # with its conditions: a full-size volume is 640 MB
-        std_hu = None if drawn.std is None else pooled_deviations(drawn.std, whole)
+        std_hu = None if (std := drawn.std) is None else pooled_deviations(std, whole)
         return StageResult(volume_hu, std_hu, prior_hu, film_errors(volume_hu, films, whole)[0])
 
     def prepared(

@@ -24,7 +24,7 @@ from torch import Tensor
 from xct_components.geometry import Beam, VolumeGrid
 from xct_components.physics.film_corrections import EMPTY_RAY, film_corrections
 from xct_components.physics.projector import project
-from xct_components.physics.ray_sharing import correct_along_rays_once_, corrected_along_rays_once, project_fine_share
+from xct_components.physics.ray_sharing import corrected_along_rays_once, project_fine_share
 
 #: What films are to a consistency: true line integrals, true up to gain and offset, or nothing it looks at.
 FilmScale = Literal["exact", "fitted", "ignored"]
@@ -142,7 +142,7 @@ def corrected_along_rays(
     """Scale the voxels along every ray until the volume's line integrals are those of the films.
 
     Where gradients are recorded every correction makes new volumes; under ``torch.no_grad`` one volume is corrected in place,
-    slab by slab, with the same bits.
+    slab by slab, which sums in another order: equal but for rounding.
 
     Args:
         mu_per_mm: (B, C, D, H, W) attenuation per mm; negative values count as air.
@@ -209,10 +209,7 @@ def _swept(mu: Tensor, films: Tensor, grid: VolumeGrid, beams: Sequence[Beam], s
             projected = project(mu, grid, [beam])
             one_share = project_fine_share(mu, grid, beam)
             coarse, fine = film_corrections(films[:, view : view + 1], projected, one_share, beam, tolerance)
-            if torch.is_grad_enabled():
-                mu = corrected_along_rays_once(mu, coarse, fine, grid, beam)
-            else:
-                correct_along_rays_once_(mu, coarse, fine, grid, beam)
+            mu = corrected_along_rays_once(mu, coarse, fine, grid, beam)
     return mu
 
 

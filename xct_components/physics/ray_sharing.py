@@ -65,6 +65,10 @@ def corrected_along_rays_once(
 ) -> Float[Tensor, "b c d h w"]:
     """The voxels times the mean ``coarse`` of the rays that meet them, plus their share times the mean ``fine``.
 
+    Differentiable in volume and both films. Where no gradients are recorded ``mu_per_mm``, which may be a view, is itself
+    corrected, with the same bits: for a film aligned with the voxels the temporaries are a few slabs of ``SLAB_BYTES``, for
+    another pose some volumes.
+
     Args:
         mu_per_mm: (B, C, D, H, W), >= 0.
         coarse: (B, 1, C, rows, cols) what each ray is to be multiplied by.
@@ -73,28 +77,15 @@ def corrected_along_rays_once(
         beam: the exposure.
 
     Returns:
-        (B, C, D, H, W), >= 0; voxels that no ray meets are unchanged. Differentiable in volume and both films.
+        (B, C, D, H, W), >= 0; voxels that no ray meets are unchanged.
     """
     spread = projection_operator(grid, beam).adjoint
-    return _corrected(mu_per_mm, spread, coarse, fine)
-
-
-def correct_along_rays_once_(
-    mu_per_mm: Float[Tensor, "b c d h w"],
-    coarse: Float[Tensor, "b 1 c rows cols"],
-    fine: Float[Tensor, "b 1 c rows cols"],
-    grid: VolumeGrid,
-    beam: Beam,
-) -> None:
-    """``corrected_along_rays_once`` in place, with the same bits and without gradients; ``mu_per_mm`` may be a view.
-
-    For a film aligned with the voxels the temporaries are a few slabs of ``SLAB_BYTES``, for another pose some volumes.
-    """
-    spread = projection_operator(grid, beam).adjoint
-    with torch.no_grad():
-        for part, window in _slabs(spread, grid.shape, _bytes_per_voxel(mu_per_mm)):
-            voxels = _windowed(mu_per_mm, window)
-            voxels.copy_(_corrected(voxels, part, coarse, fine))
+    if torch.is_grad_enabled():
+        return _corrected(mu_per_mm, spread, coarse, fine)
+    for part, window in _slabs(spread, grid.shape, _bytes_per_voxel(mu_per_mm)):
+        voxels = _windowed(mu_per_mm, window)
+        voxels.copy_(_corrected(voxels, part, coarse, fine))
+    return mu_per_mm
 
 
 def _corrected(mu: Tensor, spread: LinearOperator, coarse: Tensor, fine: Tensor) -> Tensor:
