@@ -1,114 +1,183 @@
-"""What the standard deviation of samples tells about the error: how wide it is to be pooled, and how far it falls short.
+"""What the standard deviation of samples tells about the error: how wide to pool it, how far it falls short.
 
-    python -m benchmarks.deviation --prepared PREPARED [--bundles bundles] [--stages 2] [--samples 4] [--steps 4]
-    python -m benchmarks.deviation --work WORK       # the folds of benchmarks.cross_validation: all patients, none seen
+    python -m benchmarks.deviation --prepared PREPARED [--bundles bundles] [--stages 2] [--samples 4] [--steps 1,2,4,8]
+    python -m benchmarks.deviation --work WORK [--keep bundles]    # the folds of benchmarks.cross_validation: none was seen
 
-Each CT of the side ``val`` is exposed to the cascade's own PA beam. The deviation of the samples, pooled over each width, is
+Each CT of the side ``val`` is exposed as ``xct evaluate`` does it. The deviation of the samples, pooled over each width, is
 held against the error of the one-step mean in the body: Spearman's rank correlation, the share of voxels within 1.645
-deviations (0.9 if the deviation is right), and the factor that would make it 0.9.
+deviations (0.9 is right), the factor that makes it 0.9. Then, at the width in use: the share within so many deviations if each
+patient's are multiplied by the mean factor of all *others*; and by tissue, as the mean shows it. ``--keep`` writes the mean
+factors into stageN/models/model.json of a folder of bundles, trained as those of the folds were; ``--lateral`` gives two films.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.held_out import BODY_HU, filled, spearman
 from benchmarks.markdown_table import markdown_table
 from xct_components.cascade import UnifiedHybridViTCascade
-from xct_components.data.cases.cases import load_case, prepared_items
-from xct_components.geometry import VolumeGrid, chest_beam_covering
+from xct_components.evaluation.deviation_check import keep_factor
+from xct_components.evaluation.held_out_case import HeldOutCase, cases_of_side, held_out_case
 from xct_components.inferers.pooled_deviation import POOLED_MM, pooled_deviation
 from xct_components.inferers.stage import StageInferer
-from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
-from xct_components.physics.attenuation import hu_to_mu_per_mm
-from xct_components.physics.projector import project
+from xct_components.metrics.regions import chest_regions
+from xct_components.metrics.uncertainty import coverage_90, error_correlation, width_ratio_90
+from xct_components.networks.deviation_factors import MeasuredFactor
 
 WIDTHS_MM = (0.0, 2.5, POOLED_MM, 10.0, 15.0)
-#: Normal quantile of a central interval of 90 %.
-Z90 = 1.6449
-Found = dict[tuple[int, float], tuple[float, float, float]]
+#: Half widths in deviations of the central intervals of a Gaussian that hold so much.
+INTERVALS = {0.5: 0.6745, 0.68: 0.9945, 0.9: 1.6449, 0.95: 1.96}
+#: Ranges of HU, in the mean that the cascade gives.
+TISSUES = {"lung": (-1024.0, -500.0), "between": (-500.0, -150.0), "soft tissue": (-150.0, 150.0), "bone": (150.0, 1500.0)}
+
+
+class Errors(NamedTuple):
+    """One patient at one size and number of steps, voxels of the body: error, pooled deviation and mean in HU; by width."""
+
+    error: np.ndarray
+    std: np.ndarray
+    mean: np.ndarray
+    figures: dict[float, tuple[float, float, float]]
+
+
+Key = tuple[int, int]
+Patients = dict[str, dict[Key, Errors]]
 
 
 def main() -> None:
-    """Print a table of the means over patients, and each patient's factor at the width in use."""
+    """Print the tables; keep the factors if asked to."""
+    options = _options()
+    steps = [int(count) for count in options.steps.split(",")]
+    patients: Patients = {}
+    for prepared, bundles in _sides(options):
+        cascade = UnifiedHybridViTCascade.from_pretrained(bundles, stages=options.stages)
+        for name in cases_of_side(prepared, "val", [stage.field.shape[0] for stage in cascade.stages]):
+            case = held_out_case(prepared, "val", name, cascade.stages, lateral=options.lateral)
+            patients[name] = {
+                key: found for count in steps for key, found in _of_patient(cascade, case, options.samples, count)
+            }
+    print(f"mean of {len(patients)} patients, {options.samples} samples\n")
+    _print_widths(patients)
+    _print_left_out(patients)
+    _print_tissues(patients)
+    if options.keep is not None:
+        for number, size in enumerate(sorted({size for size, _ in next(iter(patients.values()))}), start=1):
+            for count in steps:
+                factor = float(np.mean(list(_factors(patients, (size, count)).values())))
+                weights = Path(options.keep) / f"stage{number}" / "models" / "model.pt"
+                keep_factor(weights, MeasuredFactor(count, factor, len(patients)))
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prepared")
     parser.add_argument("--bundles", default=None)
     parser.add_argument("--work", default=None)
     parser.add_argument("--stages", type=int, default=2)
     parser.add_argument("--samples", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--steps", default="1,2,4,8")
+    parser.add_argument("--lateral", action="store_true")
+    parser.add_argument("--keep", default=None)
     options = parser.parse_args()
     if (options.prepared is None) == (options.work is None):
         parser.error("give --prepared, or --work with the folds of benchmarks.cross_validation")
-    patients: dict[str, Found] = {}
-    with torch.no_grad():
-        for prepared, bundles in _sides(options):
-            cascade = UnifiedHybridViTCascade.from_pretrained(bundles, stages=options.stages)
-            for item in prepared_items(prepared, "val", 64):
-                patients[str(item["case"])] = _of_patient(cascade, prepared, str(item["case"]), options)
-    means: dict[tuple[int, float], list[tuple[float, float, float]]] = defaultdict(list)
-    for found in patients.values():
-        for key, figures in found.items():
-            means[key].append(figures)
-    rows = [
-        [size, width, *(f"{sum(column) / len(column):.3f}" for column in zip(*figures, strict=True))]
-        for (size, width), figures in sorted(means.items())
-    ]
-    print(f"mean of {len(patients)} patients, {options.samples} samples of {options.steps} steps\n")
-    print(markdown_table(["size", "pooled over mm", "Spearman", "within 1.645 std", "factor to 0.9"], rows))
-    sizes = sorted({size for size, _ in means})
-    print(f"\nfactor to 0.9 of each patient, pooled over {POOLED_MM:g} mm\n")
-    table = [[case, *(f"{found[size, POOLED_MM][2]:.2f}" for size in sizes)] for case, found in patients.items()]
-    print(markdown_table(["patient", *map(str, sizes)], table))
+    return options
 
 
-def _sides(options: argparse.Namespace) -> Iterator[tuple[str, str | None]]:
+def _sides(options: argparse.Namespace) -> Iterator[tuple[Path, str | None]]:
     """(prepared folder, bundles) to judge."""
     if options.work is None:
-        yield options.prepared, options.bundles
+        yield Path(options.prepared), options.bundles
         return
     for fold in sorted(Path(options.work).glob("fold*")):
-        yield str(fold / "prepared"), str(fold / "bundles")
+        yield fold / "prepared", str(fold / "bundles")
 
 
-def _of_patient(cascade: UnifiedHybridViTCascade, prepared: str, case: str, options: argparse.Namespace) -> Found:
-    found: Found = {}
+@torch.no_grad()
+def _of_patient(cascade: UnifiedHybridViTCascade, case: HeldOutCase, samples: int, steps: int) -> Iterator[tuple[Key, Errors]]:
+    """Stage after stage: chains of samples beside the chain of means."""
     mean_hu: Tensor | None = None
-    drawn: list[Tensor | None] = [None] * options.samples
+    coarse: list[Tensor | None] = [None] * samples
+    one, film, beams = StageInferer(mode="sample", steps=steps), case.film.line_integrals, [case.film.beams]
     for stage in cascade.stages:
         size = stage.field.shape[0]
-        item = next(item for item in prepared_items(prepared, "val", size) if item["case"] == case)
-        loaded = load_case(item)
-        truth, grid = loaded["ct_hu"].float().clamp(LOWEST_HU, HIGHEST_HU), VolumeGrid.from_json(loaded["grid"])
-        beams = [[chest_beam_covering(grid, "PA", *stage.film_shape)]]
-        film = project(hu_to_mu_per_mm(truth), grid, beams[0])
-        mean_hu = StageInferer()(film, stage, coarse_hu=mean_hu, fields=[grid], beams=beams).volume_hu
-        one = StageInferer(mode="sample", steps=options.steps)
-        drawn = [
-            one(film, stage, coarse_hu=coarse, chain=chain, fields=[grid], beams=beams).volume_hu
-            for chain, coarse in enumerate(drawn)
-        ]
-        std = torch.stack([sample for sample in drawn if sample is not None]).std(0)
-        body = filled(truth > BODY_HU)
-        error = (mean_hu - truth).abs()[body]
+        fields, truth = [case.fields[size]], case.truth_hu[size]
+        mean_hu = StageInferer()(film, stage, coarse_hu=mean_hu, fields=fields, beams=beams).volume_hu
+        settings: dict[str, Any] = {"fields": fields, "beams": beams}
+        drawn = [one(film, stage, coarse_hu=coarse[k], chain=k, **settings).volume_hu for k in range(samples)]
+        coarse, variance = list(drawn), torch.stack(drawn).var(0)
+        body = chest_regions(truth[0, 0].numpy(), fields[0]).body_on(fields[0].shape)
+        figures: dict[float, tuple[float, float, float]] = {}
         for width in WIDTHS_MM:
-            pooled = std if width == 0.0 else pooled_deviation(std, grid.spacing_mm, width)
-            found[size, width] = _figures(error, pooled[body])
-    return found
+            std = variance.sqrt() if width == 0.0 else pooled_deviation(variance, fields[0].spacing_mm, width)
+            volumes = [volume[0, 0].numpy() for volume in (mean_hu, std.clamp_min(1e-3), truth)]
+            mean, deviation, true = volumes
+            figures[width] = (
+                error_correlation(mean, deviation, true, body),
+                coverage_90(mean, deviation, true, body),
+                width_ratio_90(mean, deviation, true, body),
+            )
+            if width == POOLED_MM:
+                kept = (np.abs(mean - true)[body], deviation[body], mean[body])
+        yield (size, steps), Errors(*kept, figures=figures)
 
 
-def _figures(error: Tensor, std: Tensor) -> tuple[float, float, float]:
-    """Spearman, share within 1.645 deviations, and the factor that makes the share 0.9."""
-    ratio = error / std.clamp_min(1e-3)
-    factor = float(ratio.kthvalue(int(0.9 * ratio.numel())).values) / Z90
-    return spearman(std, error), float((ratio < Z90).float().mean()), factor
+def _factors(patients: Patients, key: Key) -> dict[str, float]:
+    return {name: found[key].figures[POOLED_MM][2] for name, found in patients.items()}
+
+
+def _print_widths(patients: Patients) -> None:
+    rows = []
+    for size, steps in next(iter(patients.values())):
+        for width in WIDTHS_MM:
+            means = np.mean([found[size, steps].figures[width] for found in patients.values()], axis=0)
+            rows.append([size, steps, width, *(f"{value:.3f}" for value in means)])
+    print(markdown_table(["size", "steps", "pooled over mm", "Spearman", "within 1.645 std", "factor to 0.9"], rows))
+
+
+def _print_left_out(patients: Patients) -> None:
+    """What a patient meets whose factor was measured on others."""
+    rows = []
+    for size, steps in next(iter(patients.values())):
+        factors = _factors(patients, (size, steps))
+        shares = []
+        for name, found in patients.items():
+            others = [factor for other, factor in factors.items() if other != name]
+            if others:
+                ratio = found[size, steps].error / (np.mean(others) * found[size, steps].std)
+                shares.append([float(np.mean(ratio <= half)) for half in INTERVALS.values()])
+        each = " ".join(f"{factor:.2f}" for factor in factors.values())
+        means = [f"{share:.3f}" for share in np.mean(shares, axis=0)] if shares else ["-"] * len(INTERVALS)
+        rows.append([size, steps, f"{np.mean(list(factors.values())):.2f}", each, *means])
+    heads = [f"within {share:.0%}" for share in INTERVALS]
+    print(f"\nfactor, and coverage of each patient with the factor of the others ({', '.join(patients)})\n")
+    print(markdown_table(["size", "steps", "factor", "of each patient", *heads], rows))
+
+
+def _print_tissues(patients: Patients) -> None:
+    rows = []
+    for size, steps in next(iter(patients.values())):
+        factor = float(np.mean(list(_factors(patients, (size, steps)).values())))
+        for tissue, (low, high) in TISSUES.items():
+            chosen = []
+            for found in patients.values():
+                error, std, mean, _ = found[size, steps]
+                inside = (mean >= low) & (mean < high)
+                stated = factor * std[inside]
+                chosen.append(
+                    [np.mean(error[inside] <= INTERVALS[0.9] * stated), stated.mean(), np.sqrt(np.mean(error[inside] ** 2))]
+                )
+            share, stated_hu, rmse_hu = np.mean(chosen, axis=0)
+            rows.append([size, steps, tissue, f"{share:.3f}", f"{stated_hu:.0f}", f"{rmse_hu:.0f}"])
+    print("\nwith the factor of all, by what the mean shows\n")
+    print(markdown_table(["size", "steps", "tissue", "within 90%", "std HU", "RMSE HU"], rows))
 
 
 if __name__ == "__main__":

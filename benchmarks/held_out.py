@@ -22,7 +22,7 @@ from torch import Tensor
 from xct_components.cascade import UnifiedHybridViTCascade
 from xct_components.data.cases.cases import load_case, prepared_items
 from xct_components.geometry import VolumeGrid, chest_beam_covering
-from xct_components.inferers.pooled_deviation import pooled_deviations
+from xct_components.inferers.pooled_deviation import stated_deviations
 from xct_components.inferers.stage import StageInferer
 from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
@@ -89,7 +89,7 @@ def _case(cascade: UnifiedHybridViTCascade, options: argparse.Namespace, case: s
         samples = torch.stack([sample for sample in drawn if sample is not None])
         rows[f"{size}: stage {number}, one sample"] = _average([judge(sample) for sample in samples])
         rows[f"{size}: stage {number}, mean of {options.samples}"] = judge(
-            samples.mean(0), pooled_deviations(samples.std(0), [grid])
+            samples.mean(0), stated_deviations(samples.var(0), [grid])
         )
     return rows
 

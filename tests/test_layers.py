@@ -38,6 +38,7 @@ LAYERS = {
     "evaluation": 6,
     "trainer": 6,
     "report_page": 6,
+    "calibrate_deviation_command": 7,
     "evaluate_command": 7,
     "generated_files": 7,
     "batch": 8,

@@ -24,6 +24,7 @@ from fire.helptext import HelpText
 from fire.trace import FireTrace
 
 from xct_components import __version__
+from xct_components.calibrate_deviation_command import calibrate_deviation
 from xct_components.demo import demo
 from xct_components.evaluate_command import evaluate
 from xct_components.failures import MEANINGS, ExitCode, Failure, InputWarning, UsageFailure, first_line, is_out_of_memory
@@ -39,6 +40,7 @@ from xct_components.validate_stage_command import validate_stage
 Command = Callable[[], Sequence[object]]
 
 COMMANDS: dict[str, Callable[..., Sequence[object]]] = {
+    "calibrate-deviation": calibrate_deviation,
     "demo": demo,
     "evaluate": evaluate,
     "film": film,

@@ -161,6 +161,7 @@ class UnifiedHybridViTCascade:
             "weights": self.weights[:count],
             "stages": notes.described(result.seconds),
             **_explained(result, film),
+            "deviation": None if result.std_hu is None else self.stages[count - 1].deviation_factors.described(steps),
             "film": film.record,
         }
         return generated_ct(result, film, record)

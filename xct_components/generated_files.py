@@ -118,7 +118,7 @@ def _write_dicom(folder: Path, std: Path | None, ct: "GeneratedCt", source: "Sou
     slices = ct_slices(ct.volume, ct.field, source, run)
     write_ct_series(folder, slices)
     if std is not None:
-        write_uncertainty_map(std, _present(ct.std), ct.field, slices, source, run)
+        write_uncertainty_map(std, _present(ct.std), ct.field, slices, source, run, meaning=ct.std_title.capitalize())
     uids = {
         "series_instance_uid": str(slices[0].SeriesInstanceUID),
         "frame_of_reference_uid": str(slices[0].FrameOfReferenceUID),

@@ -21,7 +21,7 @@ WINDOWS_HU = {"mediastinum": (-160.0, 240.0), "lung": (-1350.0, 150.0)}
 #: Line integrals shown as black and white, and the largest difference shown.
 FILM_WINDOW, DIFFERENCE = (0.0, 6.5), 0.5
 #: Standard deviation shown as white, HU.
-STD_WINDOW_HU = (0.0, 300.0)
+STD_WINDOW_HU = (0.0, 500.0)
 SCALE_BAR_MM = 50.0
 WARNING = "SYNTHETIC - NOT FOR DIAGNOSIS"
 
@@ -48,8 +48,7 @@ def write_preview(path: Path, ct: GeneratedCt) -> None:
     for number, (name, window) in enumerate(WINDOWS_HU.items()):
         _draw_planes(_axes(figure, number + 1, side), volume, ct, f"{name} window", window)
     if ct.std is not None:
-        name = f"std of {ct.record['settings']['samples']} samples"
-        _draw_planes(_axes(figure, rows - 1, side), ct.std[0].as_subclass(Tensor), ct, name, STD_WINDOW_HU)
+        _draw_planes(_axes(figure, rows - 1, side), ct.std[0].as_subclass(Tensor), ct, ct.std_title, STD_WINDOW_HU)
     _write_captions(figure, ct)
     figure.savefig(path, format="png", facecolor=_BACKGROUND)
 

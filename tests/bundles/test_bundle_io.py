@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from xct_components.data.file_hash import file_sha256
 from xct_components.failures import UnreadableInput, UsageFailure, WeightsFailure
 from xct_components.geometry import VolumeGrid, chest_beam_covering
 from xct_components.inferers.cascade_film import CascadeFilm
+from xct_components.networks.deviation_factors import DeviationFactors
 
 
 def touched(folder, *names):
@@ -151,6 +153,35 @@ def test_weights_load_strictly_and_are_remembered(tmp_path):
         expected = stage.state_dict()[name]
         assert torch.equal(tensor, expected.half().float() if expected.ndim > 1 else expected)
     assert weights.records == [{"bundle": "stage1", "file": "model.pt", "sha256": file_sha256(path)}]
+
+
+FACTORS = [{"steps": 4, "factor": 1.8, "patients": 10}]
+
+
+def written_weights(folder: Path, **described: Any) -> Path:
+    torch.save(tiny_stage(16, seed=3).state_dict(), folder / "model.pt")
+    if described:
+        own = {"sha256": file_sha256(folder / "model.pt")} if described.pop("named", True) else {}
+        (folder / "model.json").write_text(json.dumps(own | described))
+    return folder / "model.pt"
+
+
+def test_weights_bring_the_factors_of_their_deviation_along(tmp_path):
+    stage = StageWeights().load(tiny_stage(16), written_weights(tmp_path, deviation_factors=FACTORS))
+    assert stage.deviation_factors.to_json() == FACTORS
+
+
+@pytest.mark.parametrize("described", [{}, {"epoch": 1}, {"named": False, "deviation_factors": FACTORS}])
+def test_weights_that_were_not_measured_have_none_whatever_was_loaded_before(described, tmp_path):
+    stage = tiny_stage(16)
+    stage.deviation_factors = DeviationFactors.from_json(FACTORS)
+    StageWeights().load(stage, written_weights(tmp_path, **described))
+    assert stage.deviation_factors == DeviationFactors()
+
+
+def test_factors_that_are_none_are_refused_with_the_way_out(tmp_path):
+    with pytest.raises(WeightsFailure, match=r"model\.json: .*must be.*xct calibrate-deviation"):
+        StageWeights().load(tiny_stage(16), written_weights(tmp_path, deviation_factors={"4": 1.8}))
 
 
 class Code:

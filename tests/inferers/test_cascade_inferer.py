@@ -20,8 +20,9 @@ from xct_components.inferers.cascade import CascadeInferer
 from xct_components.inferers.cascade_film import CascadeFilm
 from xct_components.inferers.film_reading import as_cascade_film, read_cascade_film
 from xct_components.inferers.memory_needed import available_bytes, needed_bytes
-from xct_components.inferers.pooled_deviation import pooled_deviations
+from xct_components.inferers.pooled_deviation import stated_deviations
 from xct_components.inferers.resampled_volume import on_field
+from xct_components.networks.deviation_factors import DeviationFactors, MeasuredFactor
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.projector import project
 from xct_components.simulate_command import simulate
@@ -62,9 +63,24 @@ def test_chains_run_through_all_stages_and_their_statistics_are_those_of_their_v
     first = CascadeInferer([FIRST], **settings).run(FILM, SECOND).volume_hu
     second = 2.0 * result.volume_hu - first
     assert result.std_hu is not None
-    raw = torch.from_numpy(np.std([first.numpy(), second.numpy()], axis=0, ddof=1))
-    torch.testing.assert_close(result.std_hu, pooled_deviations(raw, [result.field]), atol=ROUNDING_HU, rtol=0.0)
+    raw = torch.from_numpy(np.var([first.numpy(), second.numpy()], axis=0, ddof=1))
+    torch.testing.assert_close(result.std_hu, stated_deviations(raw, [result.field]), atol=ROUNDING_HU, rtol=0.0)
     assert float(result.std_hu.mean()) > 1.0
+
+
+@pytest.mark.parametrize("num_stages", [1, 2])
+def test_the_deviation_is_multiplied_by_the_factor_of_the_last_stage_that_runs(num_stages):
+    factors = {1: 1.5, 2: 3.0}
+    stages = [tiny_stage(16), tiny_stage(32, needs_coarse=True, seed=1)]
+    infer = CascadeInferer(stages[:1], samples=2, steps=2, num_stages=num_stages)
+    drawn = infer.run(FILM, stages[1])
+    for number, stage in enumerate(stages, start=1):
+        stage.deviation_factors = DeviationFactors((MeasuredFactor(2, factors[number], 10),))
+    result = infer.run(FILM, stages[1])
+    assert (drawn.std_factor, result.std_factor) == (1.0, factors[num_stages])
+    assert drawn.std_hu is not None
+    assert result.std_hu is not None
+    assert torch.equal(result.std_hu, drawn.std_hu * factors[num_stages])
 
 
 def test_progress_counts_stages_and_samples():

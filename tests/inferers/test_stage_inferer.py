@@ -12,9 +12,10 @@ from torch import Tensor
 from tests.inferers.tiny_stages import chest_hu, tiny_stage
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.inferers.column_reach import column_reach, window_alignment
-from xct_components.inferers.pooled_deviation import pooled_deviations
+from xct_components.inferers.pooled_deviation import stated_deviations
 from xct_components.inferers.stage import StageInferer, StageResult
 from xct_components.inferers.stage_work import grown
+from xct_components.networks.deviation_factors import DeviationFactors, MeasuredFactor
 from xct_components.networks.explained_volume import explained_hu
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.consistency import HardConsistency, NoConsistency, SoftConsistency
@@ -87,13 +88,23 @@ def test_a_sample_does_not_depend_on_its_batch():
     assert both.film_error.shape == (2, 1)
 
 
+def test_the_deviation_is_multiplied_by_what_was_measured_of_the_weights_at_so_many_steps():
+    measured = tiny_stage(32)
+    measured.deviation_factors = DeviationFactors((MeasuredFactor(2, 1.7, 10), MeasuredFactor(4, 9.0, 10)))
+    plain, stated = (StageInferer(steps=2, samples=2)(FILM, stage, beams=[[BEAM]]) for stage in (STAGE, measured))
+    assert plain.std_hu is not None
+    assert stated.std_hu is not None
+    assert torch.equal(stated.std_hu, plain.std_hu * 1.7)
+    assert torch.equal(stated.volume_hu, plain.volume_hu)
+
+
 def test_mean_and_deviation_are_those_of_the_samples():
     drawn = [StageInferer(mode="sample", steps=2)(FILM, STAGE, beams=[[BEAM]], chain=k).volume_hu.numpy() for k in range(3)]
     result = run(mode="sample", steps=2, samples=3)
     np.testing.assert_allclose(result.volume_hu, np.mean(drawn, axis=0), atol=ROUNDING_HU)
     assert result.std_hu is not None
-    raw = torch.from_numpy(np.std(drawn, axis=0, ddof=1))
-    torch.testing.assert_close(result.std_hu, pooled_deviations(raw, [STAGE.field]), atol=ROUNDING_HU, rtol=0.0)
+    raw = torch.from_numpy(np.var(drawn, axis=0, ddof=1))
+    torch.testing.assert_close(result.std_hu, stated_deviations(raw, [STAGE.field]), atol=ROUNDING_HU, rtol=0.0)
     mean = run(mode="mean", steps=2, samples=3)
     assert mean.std_hu is not None
     assert torch.equal(mean.std_hu, result.std_hu)

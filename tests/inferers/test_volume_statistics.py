@@ -1,4 +1,4 @@
-"""Running mean and deviation."""
+"""Running mean and variance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROUNDING = 1e-6
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_mean_and_deviation_are_those_of_all_volumes_and_the_volumes_are_left_alone(count):
+def test_mean_and_variance_are_those_of_all_volumes_and_the_volumes_are_left_alone(count):
     volumes = torch.rand(count, 1, 1, 3, 4, 5, generator=torch.Generator().manual_seed(0)) + 1.0
     seen, statistics = volumes.clone(), VolumeStatistics()
     for volume in seen:
@@ -21,11 +21,11 @@ def test_mean_and_deviation_are_those_of_all_volumes_and_the_volumes_are_left_al
     assert torch.equal(seen, volumes)
     np.testing.assert_allclose(statistics.mean, volumes.double().mean(0), atol=ROUNDING)
     if count == 1:
-        assert statistics.std is None
+        assert statistics.variance is None
         return
     for _ in range(2):  # asking changes nothing
-        assert statistics.std is not None
-        np.testing.assert_allclose(statistics.std, volumes.double().std(0), atol=ROUNDING)
+        assert statistics.variance is not None
+        np.testing.assert_allclose(statistics.variance, volumes.double().var(0), atol=ROUNDING)
 
 
 def test_statistics_of_nothing_are_refused():

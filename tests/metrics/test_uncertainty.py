@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from xct_components.metrics.uncertainty import NINETY_PERCENT, coverage_90, crps_hu, error_correlation
+from xct_components.metrics.uncertainty import NINETY_PERCENT, coverage_90, crps_hu, error_correlation, width_ratio_90
 
 SHAPE = (20, 20, 20)
 
@@ -28,6 +28,24 @@ def test_a_right_deviation_covers_90_percent():
     assert coverage_90(mean, std, truth) == pytest.approx(0.9, abs=0.01)
     assert coverage_90(mean, 0.5 * std, truth) < 0.65
     assert coverage_90(mean, 3.0 * std, truth) > 0.99
+
+
+@pytest.mark.parametrize("told", [0.4, 1.0, 2.5])
+def test_a_deviation_that_is_too_small_by_a_factor_is_told_the_factor(told):
+    mean, std, truth = drawn()
+    ratio = width_ratio_90(mean, std / told, truth)
+    # 8000 voxels: 3 standard errors of the 90 % quantile of |z| are 0.05 of 1.645.
+    assert ratio == pytest.approx(told, rel=0.035)
+    assert coverage_90(mean, ratio * std / told * (1.0 + 1e-6), truth) == pytest.approx(0.9, abs=1.0 / truth.size)
+
+
+def test_voxels_without_deviation_fit_any_factor_only_where_the_mean_is_right():
+    mean, std, truth = drawn()
+    certain = np.zeros(SHAPE, dtype=bool)
+    certain[:1] = True  # a twentieth
+    std = np.where(certain, np.float32(0.0), std)
+    assert width_ratio_90(np.where(certain, truth, mean), std, truth) < width_ratio_90(mean, std, truth) < np.inf
+    assert width_ratio_90(mean, np.zeros_like(std), truth) == np.inf
 
 
 def test_crps_is_the_integral_of_the_squared_difference_of_distributions():
@@ -72,7 +90,7 @@ def test_only_the_mask_counts():
     mask = np.zeros(SHAPE, dtype=bool)
     mask[:4] = True
     ruined = np.where(mask, truth, np.float32(1e6))
-    for measure in (coverage_90, crps_hu, error_correlation):
+    for measure in (coverage_90, crps_hu, error_correlation, width_ratio_90):
         assert measure(mean, std, ruined, mask) == measure(mean, std, truth, mask)
 
 

@@ -10,8 +10,9 @@ from xct_components.bundle_io.film_tensor import films_of
 from xct_components.inferers.cascade import CascadeInferer, with_affines
 from xct_components.networks.cascade_stage import CascadeStage
 
-#: Keys of the result's metadata: (B, 1, D, H, W) HU where several samples were drawn; (B, V), see ``CascadeResult``.
-STD, FILM_ERROR = "std_hu", "film_error"
+#: Keys of the result's metadata, see ``CascadeResult``: (B, 1, D, H, W) HU where several samples were drawn, and (B,) what
+#: multiplied it; (B, V).
+STD, STD_FACTOR, FILM_ERROR = "std_hu", "std_factor", "film_error"
 
 
 class FilmInferer(CascadeInferer):
@@ -38,4 +39,5 @@ class FilmInferer(CascadeInferer):
         deviations = [one.std_hu for one in results if one.std_hu is not None]
         if deviations:
             volumes.meta[STD] = torch.cat(deviations)
+            volumes.meta[STD_FACTOR] = torch.tensor([one.std_factor for one in results])
         return volumes

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from xct_components import __version__
-from xct_components.bundle_io.film_inferer import FILM_ERROR, STD
+from xct_components.bundle_io.film_inferer import FILM_ERROR, STD, STD_FACTOR
 from xct_components.bundle_io.film_items import VOLUME_POSTFIX, stem_of
 from xct_components.bundle_io.film_tensor import films_of
 from xct_components.bundle_io.stage_weights import StageWeights
@@ -71,7 +71,7 @@ class SaveVolumed:
 
     def _record(self, volume: Any, film: Any, grid: VolumeGrid) -> dict[str, Any]:
         (known,) = films_of(film, grid)
-        error = volume.meta.get(FILM_ERROR)
+        error, factor = volume.meta.get(FILM_ERROR), volume.meta.get(STD_FACTOR)
         return {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
@@ -81,6 +81,7 @@ class SaveVolumed:
             "world_frame": "RAS+ millimetres: +x = patient right, +y = anterior, +z = superior",
             "grid": grid.to_json(),
             "film_error": None if error is None else [round(float(one), 6) for one in torch.as_tensor(error).flatten()],
+            "deviation_factor": None if factor is None else round(float(torch.as_tensor(factor)), 4),
             "film": {**known.record, "exact": known.exact, "beams": [beam.to_json() for beam in known.beams]},
         }
 

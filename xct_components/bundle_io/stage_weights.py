@@ -7,12 +7,14 @@ import io
 import json
 import pickle
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from xct_components.failures import WeightsFailure, first_line
+from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.networks.deviation_factors import DeviationFactors
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -34,13 +36,13 @@ class StageWeights:
         Args:
             network: changed and returned, on ``device``.
             file: a dictionary from names to tensors, as ``torch.save`` writes it; a JSON of the same name beside it may hold
-                its "sha256".
+                its "sha256", and then the "deviation_factors" of a ``CascadeStage``.
             device: of the result.
             part: the stage of a file of several, as a joint training writes it: "stage1"; None for a file of one.
 
         Raises:
-            WeightsFailure: if there is no such file, it is damaged or not the file its JSON describes, or its tensors are not
-                exactly the network's.
+            WeightsFailure: if there is no such file, it is damaged or not the file its JSON describes, its tensors are not
+                exactly the network's, or its JSON's factors are none.
         """
         path = Path(file)
         try:
@@ -50,8 +52,8 @@ class StageWeights:
                 f"no weights: {path} cannot be read ({error.strerror}); train the stage, or copy them"
             ) from error
         sha256 = hashlib.sha256(data).hexdigest()
-        expected = _recorded_sha256(path)
-        if expected not in (None, sha256):
+        described = _described(path)
+        if described.get("sha256") not in (None, sha256):
             raise WeightsFailure(f"{path} is not the file that {path.stem}.json describes: copy both again, or remove the JSON")
         try:
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -65,6 +67,8 @@ class StageWeights:
             raise WeightsFailure(
                 f"{path} belongs to another network ({_difference(network, state)}); check network_def"
             ) from error
+        if part is None and isinstance(network, CascadeStage):
+            network.deviation_factors = _deviation_factors(path, described)
         self.records.append({"bundle": path.absolute().parent.parent.name, "file": path.name, "sha256": sha256})
         return network.to(device)
 
@@ -79,13 +83,21 @@ def begun_from(network: Network, file: str | Path | None, device: str | torch.de
     return network.to(device) if file is None else with_weights(network, file, device)
 
 
-def _recorded_sha256(path: Path) -> str | None:
+def _described(path: Path) -> dict[str, Any]:
+    """The JSON beside a weights file; empty if there is none."""
     try:
         document = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    value = document.get("sha256") if isinstance(document, dict) else None
-    return value if isinstance(value, str) else None
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _deviation_factors(path: Path, described: dict[str, Any]) -> DeviationFactors:
+    """What was measured with these very weights: none where the JSON does not say which weights it describes."""
+    try:
+        return DeviationFactors.from_json(described.get("deviation_factors", ()) if "sha256" in described else ())
+    except ValueError as error:
+        raise WeightsFailure(f"{path.stem}.json: {first_line(error)}; run `xct calibrate-deviation`") from error
 
 
 def _difference(network: nn.Module, state: object) -> str:

@@ -1,4 +1,4 @@
-"""The standard deviation over the samples as a Parametric Map (PS3.3 A.75), voxel on voxel over the CT series it belongs to."""
+"""The standard deviation as a Parametric Map (PS3.3 A.75), voxel on voxel over the CT series it belongs to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from xct_components.geometry import VolumeGrid
 SERIES_NUMBER = 9002
 SERIES_DESCRIPTION = "SYNTHETIC from CXR, uncertainty - NOT FOR DIAGNOSIS"
 #: Window centre and width, HU.
-WINDOW_HU = (150.0, 300.0)
+WINDOW_HU = (250.0, 500.0)
 #: What highdicom needs to know of the series. It would log a patient's name that it finds odd, so it is shown nobody's.
 _PLACE = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
@@ -34,7 +34,14 @@ _NOBODY = (
 
 
 def write_uncertainty_map(
-    path: Path, std_hu: Float[Tensor, "1 d h w"], grid: VolumeGrid, slices: Sequence[Any], film: SourceFilm, run: SyntheticRun
+    path: Path,
+    std_hu: Float[Tensor, "1 d h w"],
+    grid: VolumeGrid,
+    slices: Sequence[Any],
+    film: SourceFilm,
+    run: SyntheticRun,
+    *,
+    meaning: str = "Standard deviation over the samples",
 ) -> None:
     """One multi-frame file of float32 HU, not rounded.
 
@@ -46,6 +53,7 @@ def write_uncertainty_map(
             to it.
         film: whose it is.
         run: what made it.
+        meaning: of the values, at most 64 characters (LO).
 
     Raises:
         ValueError: if the map and the series are not of one size.
@@ -53,7 +61,7 @@ def write_uncertainty_map(
     values = axial_slices(std_hu, grid).values
     if values.shape != (len(slices), slices[0].Rows, slices[0].Columns):
         raise ValueError(f"slices must be those of the map's grid {values.shape}, got {len(slices)}; use ct_slices")
-    document = _parametric_map(values, [_place(image) for image in slices], run)
+    document = _parametric_map(values, [_place(image) for image in slices], run, meaning)
     for keyword in _NOBODY:
         del document[keyword]
     document.update(copy.deepcopy(film.patient_and_study))
@@ -70,7 +78,7 @@ def _place(image: Any) -> Any:
     return item(**{keyword: image[keyword].value for keyword in _PLACE}, **dict.fromkeys(_NOBODY, ""))
 
 
-def _parametric_map(values: Float[np.ndarray, "s r c"], places: Sequence[Any], run: SyntheticRun) -> Any:
+def _parametric_map(values: Float[np.ndarray, "s r c"], places: Sequence[Any], run: SyntheticRun, meaning: str) -> Any:
     from highdicom import VOILUTTransformation
     from highdicom.pm import ParametricMap, RealWorldValueMapping
     from pydicom.sr.codedict import codes
@@ -78,7 +86,7 @@ def _parametric_map(values: Float[np.ndarray, "s r c"], places: Sequence[Any], r
     series = str(places[0].SeriesInstanceUID)
     mapping = RealWorldValueMapping(
         lut_label="STD_HU",
-        lut_explanation="Standard deviation over the samples",
+        lut_explanation=meaning,
         unit=codes.UCUM.HounsfieldUnit,
         value_range=(0.0, float(max(values.max(), 1.0))),
         slope=1.0,

@@ -14,7 +14,7 @@ from torch import Tensor
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.inferers.cascade_film import CascadeFilm
 from xct_components.inferers.film_errors import film_errors
-from xct_components.inferers.pooled_deviation import pooled_deviations
+from xct_components.inferers.pooled_deviation import stated_deviations
 from xct_components.inferers.resampled_volume import on_field
 from xct_components.inferers.stage import USUAL_OVERLAP, Mode, OnStep, StageInferer, StageResult
 from xct_components.inferers.stage_films import stage_films
@@ -31,10 +31,10 @@ OnStage = Callable[[int, StageResult, VolumeGrid], None]
 class CascadeResult(NamedTuple):
     """One patient's volume.
 
-    ``volume_hu``: (1, 1, D, H, W) of the last stage. ``std_hu``: likewise, pooled over 5 mm, None for fewer than two
-    samples. ``field``: where its voxels lie. ``film_error``: per view ||DRR(volume) - film|| / ||film||. ``seconds``: per
-    stage, all samples together. ``fitted_film_error``: as ``film_error``, for the gain and offset of the film that fit
-    best.
+    ``volume_hu``: (1, 1, D, H, W) of the last stage. ``std_hu``: likewise, pooled over 5 mm and times ``std_factor``; None for
+    fewer than two samples. ``field``: where its voxels lie. ``film_error``: per view ||DRR(volume) - film|| / ||film||.
+    ``seconds``: per stage, all samples together. ``fitted_film_error``: as ``film_error``, for the gain and offset of the film
+    that fit best. ``std_factor``: see ``DeviationFactors``, 1 where nothing was measured.
     """
 
     volume_hu: Tensor
@@ -43,6 +43,7 @@ class CascadeResult(NamedTuple):
     film_error: list[float]
     seconds: list[float]
     fitted_film_error: list[float]
+    std_factor: float
 
 
 class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
@@ -82,7 +83,7 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
             raise ValueError(f"num_stages must lie between 1 and {len(parents) + 1}, got {num_stages}")
         StageInferer(samples=samples, mode=mode, steps=steps)  # refuses what cannot be meant
         self.parents, self.num_stages, self.consistency = list(parents), num_stages, consistency
-        self.samples, self.mode, self.column = samples, mode, column
+        self.samples, self.steps, self.mode, self.column = samples, steps, mode, column
         self._settings: dict[str, Any] = {"steps": steps, "seed": seed, "overlap": overlap, "residual_std": residual_std}
 
     def __call__(
@@ -154,11 +155,12 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         for chain in range(self.samples if self.mode == "sample" or self.samples > 1 else 0):
             drawn.add(work.once("sample", chain, coarse_hu))
         volume_hu = drawn.mean if mean is None else mean
-        std_hu = None if (std := drawn.std) is None else pooled_deviations(std, fields[-1:])
+        factor = stages[-1].deviation_factors.at(self.steps)
+        std_hu = None if (variance := drawn.variance) is None else stated_deviations(variance, fields[-1:], factor)
         pixels, last = film.line_integrals.to(volume_hu), fields[-1:]
         films = stage_films(pixels, [film.beams], last, last, body_share=film.body_share)
         error, fitted = (one[0].tolist() for one in film_errors(volume_hu, films, last))
-        return CascadeResult(volume_hu, std_hu, fields[-1], error, work.seconds, fitted)
+        return CascadeResult(volume_hu, std_hu, fields[-1], error, work.seconds, fitted, factor)
 
     @property
     def evaluations(self) -> int:

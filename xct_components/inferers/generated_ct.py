@@ -19,7 +19,7 @@ class GeneratedCt:
     Args:
         volume: (1, D, H, W) HU, a ``MetaTensor`` whose affine (RAS mm) lies in the film's world; axes grow to posterior,
             inferior and left (PIL).
-        std: (1, D, H, W) HU likewise, the standard deviation over the samples; None for fewer than two.
+        std: (1, D, H, W) HU likewise, the standard deviation; None for fewer than two samples.
         film_error: of each film ||DRR(volume) - film|| / ||film||.
         film: what the volume was made of.
         record: versions, weights, decisions, errors, seconds; JSON-ready.
@@ -35,6 +35,13 @@ class GeneratedCt:
     def shown_film_error(self) -> tuple[float, ...]:
         """Of each film the error to look at: of a displayed one, which has no scale, after the best gain and offset."""
         return self.film_error if self.film.exact else tuple(self.record["film_error_after_gain_and_offset"])
+
+    @property
+    def std_title(self) -> str:
+        """What the standard deviation is, in a few words: as the samples have it, or times what their errors asked for."""
+        samples, how = self.record["settings"]["samples"], self.record.get("deviation") or {}
+        scaled = f" x {how['factor']:.2f}" if how.get("measured") else ", as drawn"
+        return f"standard deviation of {samples} samples{scaled}"
 
     @property
     def field(self) -> VolumeGrid:

@@ -15,7 +15,7 @@ from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.inferers.column_reach import column_reach, window_alignment
 from xct_components.inferers.columns import ColumnWindow, column_windows
 from xct_components.inferers.film_errors import film_errors
-from xct_components.inferers.pooled_deviation import pooled_deviations
+from xct_components.inferers.pooled_deviation import stated_deviations
 from xct_components.inferers.stage_films import stage_films
 from xct_components.inferers.stage_work import StageWork, cropped, denoised, grown, padded_volume
 from xct_components.inferers.volume_statistics import VolumeStatistics
@@ -40,7 +40,8 @@ OnStep = Callable[[int, int], None]
 class StageResult(NamedTuple):
     """B samples, V views; on the device of the network.
 
-    ``volume_hu``: (B, 1, D, H, W). ``std_hu``: likewise, pooled over 5 mm, None for fewer than two samples. ``prior_hu``:
+    ``volume_hu``: (B, 1, D, H, W). ``std_hu``: likewise, pooled over 5 mm and times the weights' factor, None for
+    fewer than two samples. ``prior_hu``:
     what the stage started from. ``film_error``: (B, V) ||DRR(volume) - film|| / ||film||.
     """
 
@@ -140,8 +141,9 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
             drawn.add(self.sample(work, chain + number, step))
         volume_hu = drawn.mean if mean_hu is None else mean_hu
         prior_hu, films, whole = cropped(work.prior_hu, work.fields[0].shape), work.films, work.fields
+        factor = network.deviation_factors.at(self.steps)
         del work  # with its conditions: a full-size volume is 640 MB
-        std_hu = None if (std := drawn.std) is None else pooled_deviations(std, whole)
+        std_hu = None if (variance := drawn.variance) is None else stated_deviations(variance, whole, factor)
         return StageResult(volume_hu, std_hu, prior_hu, film_errors(volume_hu, films, whole)[0])
 
     def prepared(

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of volumes that are seen one after the other and not kept."""
+"""Mean and variance of volumes that are seen one after the other and not kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class VolumeStatistics:
-    """Running mean and deviation, voxel by voxel (Welford, Technometrics 1962;4:419)."""
+    """Running mean and variance, voxel by voxel (Welford, Technometrics 1962;4:419)."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -40,8 +40,8 @@ class VolumeStatistics:
         return self._mean
 
     @property
-    def std(self) -> Float[Tensor, "*shape"] | None:
-        """Standard deviation (of a sample: divided by count - 1); None for fewer than two volumes."""
+    def variance(self) -> Float[Tensor, "*shape"] | None:
+        """Variance (of a sample: divided by count - 1); None for fewer than two volumes."""
         if self._squares is None or self.count < 2:
             return None
-        return (self._squares / (self.count - 1)).sqrt_()
+        return self._squares / (self.count - 1)

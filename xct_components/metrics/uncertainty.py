@@ -20,6 +20,18 @@ def coverage_90(mean_hu: _Volume, std_hu: _Volume, truth_hu: _Volume, mask: _Mas
     return float(np.mean(np.abs(truth - mean) <= NINETY_PERCENT * std))
 
 
+def width_ratio_90(mean_hu: _Volume, std_hu: _Volume, truth_hu: _Volume, mask: _Mask | None = None) -> float:
+    """By how much to multiply ``std_hu`` so that ``coverage_90`` is 0.9: 1 is right, more is overconfident.
+
+    The 90 % quantile of |truth - mean| / std, over 1.645. Where std is 0, only a mean without error fits any factor.
+    """
+    mean, std, truth = _inside(mask, mean_hu, std_hu, truth_hu)
+    error = np.abs(truth - mean)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(error > 0.0, error / std, 0.0)
+    return float(np.quantile(ratio, 0.9, method="inverted_cdf")) / NINETY_PERCENT
+
+
 def error_correlation(mean_hu: _Volume, std_hu: _Volume, truth_hu: _Volume, mask: _Mask | None = None) -> float:
     """Spearman's rank correlation of the deviation with the absolute error, ties averaged: 1 is best, 0 tells nothing.
 

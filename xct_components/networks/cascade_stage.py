@@ -18,6 +18,7 @@ from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.networks.atlas import Atlas
 from xct_components.networks.atlas_regression import REGRESSION_SIDE, AtlasRegression, FilmToScores
 from xct_components.networks.depth_lifting import DepthLifting, LiftedDepth, lifted_mu_per_mm
+from xct_components.networks.deviation_factors import DeviationFactors
 from xct_components.networks.embeddings import PreviousStageEmbedding
 from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU, explained_hu, explained_mu_as_hu
 from xct_components.networks.film_lift import FilmLift
@@ -102,6 +103,8 @@ class CascadeStage(nn.Module):
         self.lifting = DepthLifting(encoder_channels[0], depth_bins) if use_depth_lifting else None
         pairs = zip(encoder_channels, network.widths, strict=False)
         self.lifts = nn.ModuleList(FilmLift(film, width, by_depth=use_depth_lifting) for film, width in pairs)
+        #: How far the deviation of samples falls short; known of weights that were measured, see ``StageWeights``.
+        self.deviation_factors = DeviationFactors()
         self.register_buffer("hu_mean", torch.tensor(-600.0))
         self.register_buffer("hu_std", torch.tensor(480.0))
         self.register_buffer("residual_scale_hu", torch.tensor(200.0))

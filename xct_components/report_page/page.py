@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Name -> HU shown as black and white.
 PRESETS_HU = {**WINDOWS_HU, "soft tissue": (-75.0, 175.0), "bone": (-500.0, 1300.0)}
 #: Below this a deviation is not laid over the planes.
-LEAST_STD_HU = 30.0
+LEAST_STD_HU = 50.0
 #: The deviation is smooth: blocks of 2 voxels, steps of 8 HU.
 STD_BLOCK, STD_STEP_HU = 2, 8
 _MEANING = (
@@ -119,8 +119,7 @@ def _figure(picture: Picture, title: str, note: str) -> str:
 def _volume(ct: GeneratedCt, has_viewer: bool) -> str:
     still = "".join(_plane_figures(ct.volume[0].as_subclass(Tensor), ct, name, WINDOWS_HU[name]) for name in WINDOWS_HU)
     if ct.std is not None:
-        name = f"standard deviation of {ct.record['settings']['samples']} samples"
-        still += _plane_figures(ct.std[0].as_subclass(Tensor), ct, name, STD_WINDOW_HU, HEAT)
+        still += _plane_figures(ct.std[0].as_subclass(Tensor), ct, ct.std_title, STD_WINDOW_HU, HEAT)
     missing = "" if has_viewer else f'<p class="missing">No viewer in this page: {escaped(HOW_TO_GET)}, then run again.</p>'
     moving = _viewer(ct.std is not None) if has_viewer else ""
     return (

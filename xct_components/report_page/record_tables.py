@@ -82,7 +82,19 @@ def settings_table(record: dict[str, Any]) -> str:
     settings = {name.replace("_", " "): value for name, value in record["settings"].items() if value is not None}
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     machine = ", ".join(f"{name} {what}" for name, what in record["machine"].items())
-    return table([("software", record["software"]), ("versions", versions), ("machine", machine), *settings.items()])
+    deviation = [("standard deviation", text)] if (text := _deviation(record.get("deviation"))) else []
+    about = [("software", record["software"]), ("versions", versions), ("machine", machine)]
+    return table([*about, *settings.items(), *deviation])
+
+
+def _deviation(how: dict[str, Any] | None) -> str | None:
+    """How the standard deviation came about; None without one."""
+    if how is None:
+        return None
+    if not how["measured"]:
+        return "that of the samples, pooled over 5 mm; how far errors go beyond it was not measured"
+    patients = min(one["patients"] for one in how["measured"])
+    return f"that of the samples, pooled over 5 mm, times {how['factor']:.2f}: as wide as the errors of {patients} patients"
 
 
 def _view(best: dict[str, Any]) -> str | None:
