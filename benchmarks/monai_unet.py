@@ -1,11 +1,14 @@
 r"""A baseline: MONAI's DiffusionModelUNet, trained on the same cases as our first stage, for ``xct evaluate --baseline``.
 
-    python -m benchmarks.monai_unet --prepared PREPARED --output VOLUMES --cache_dir DIR \
-        --real_repeats 40 --phantom_count 180 --epochs 1 [--without a,b] [--side val]
+    python -m benchmarks.monai_unet --phantom_count 800 --cache_dir DIR --weights PRETRAINED.pt
+    python -m benchmarks.monai_unet --prepared PREPARED --real_repeats 16 --phantom_count 72 --cache_dir DIR \
+        [--initial PRETRAINED.pt] [--without a,b] [--side val] --output VOLUMES
 
 It sees the noisy CT and the film, spread evenly along its rays, and predicts the clean CT (cosine schedule, loss of velocity,
-AdamW, warm cosine, average of the weights: all as ours); it knows no prior, no lifting and no consistency. What it writes is
-its one-step mean of every case of the side, CASE.nii.gz on the case's grid. It does not resume.
+AdamW, warm cosine, average of the weights: all as ours); it knows no prior, no lifting and no consistency. It writes its
+one-step mean of every case of the side, CASE.nii.gz on the case's grid: OUTPUT/64 as it comes, OUTPUT/64_consistent after hard
+consistency with the film, which leaves the network alone to differ from ours, and OUTPUT/128_consistent, the first interpolated
+to 128 voxels a side before that. A training does not resume.
 """
 
 from __future__ import annotations
@@ -18,27 +21,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from xct_components.data.cases.cases import (
-    TrainingBatch,
-    TrainingCases,
-    case_dataset,
-    mixed_items,
-    prepared_items,
-    render_batch,
-)
+from xct_components.data.atomic_files import written_together
+from xct_components.data.cases.cases import TrainingCases, case_dataset, mixed_items, render_batch
 from xct_components.diffusion.schedule import clean_weight, draw_times, noised
+from xct_components.evaluation.held_out_case import cases_of_side, finest_size, loaded
+from xct_components.geometry import ConeBeam, VolumeGrid, chest_beam_covering
+from xct_components.inferers.stage_films import stage_films
+from xct_components.networks.explained_volume import explained_hu
 from xct_components.networks.precision import network_autocast
 from xct_components.networks.xray_encoder import LINE_INTEGRAL_SCALE
-from xct_components.physics.projector import sample_along_rays
+from xct_components.physics.attenuation import hu_to_mu_per_mm
+from xct_components.physics.consistency import HardConsistency
+from xct_components.physics.projector import project, sample_along_rays
 from xct_components.training.case_order import CaseOrder
 from xct_components.training.learning_rate import warm_cosine
 from xct_components.training.prepare_batch import chances_of, drawn_noise
 from xct_components.training.weight_average import power_average
 
-SIZE, CHANNELS = 64, (32, 64, 128)
+SIZE = 64
 #: Middle and half width of the range of CT numbers: the network works between -1 and 1.
 MIDDLE_HU, HALF_HU = 238.0, 1262.0
 MOST_STEPS = 1000
@@ -49,21 +53,30 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = _options()
     torch.manual_seed(0)
-    network = _network()
+    network = _network([int(count) for count in options.channels.split(",")])
     parameters = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     begun = time.process_time()
+    if options.initial is not None:
+        network.load_state_dict(torch.load(options.initial, weights_only=True))
     average = _train(network, _cases(options), options)
     logging.info("%.1f million parameters, %.0f CPU s of training", parameters, time.process_time() - begun)
-    _write_means(average, options)
+    if options.weights is not None:
+        with written_together(options.weights) as (draft,):
+            torch.save(average.state_dict(), draft)
+    if options.output is not None:
+        _write_means(average, options)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prepared", required=True)
-    parser.add_argument("--output", required=True)
+    parser.add_argument("--prepared", default="", help="CTs to train on and to judge; phantoms alone without it")
+    parser.add_argument("--output", help="folder of the means")
+    parser.add_argument("--initial", type=Path, help="weights to begin from")
+    parser.add_argument("--weights", type=Path, help="file to keep the weights in")
     parser.add_argument("--cache_dir", required=True, help="where phantoms are kept")
     parser.add_argument("--without", default="", help="cases to leave out of the training, with commas")
     parser.add_argument("--side", default="val", help="whose means are written")
+    parser.add_argument("--channels", default="32,64,128", help="of the three levels; the last one attends")
     parser.add_argument("--real_repeats", type=int, default=40)
     parser.add_argument("--phantom_count", type=int, default=180)
     parser.add_argument("--epochs", type=int, default=1)
@@ -72,14 +85,14 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _network() -> nn.Module:
+def _network(channels: Sequence[int]) -> nn.Module:
     from monai.networks.nets import DiffusionModelUNet
 
     return DiffusionModelUNet(
         spatial_dims=3,
         in_channels=2,
         out_channels=1,
-        channels=CHANNELS,
+        channels=channels,
         num_res_blocks=1,
         attention_levels=(False, False, True),
         num_head_channels=32,
@@ -101,7 +114,7 @@ def _train(network: nn.Module, cases: TrainingCases, options: argparse.Namespace
     steps = options.epochs * (len(cases) // options.batch_size)
     optimizer = torch.optim.AdamW(network.parameters(), lr=options.learning_rate)
     scheduler = warm_cosine(optimizer, steps)
-    with tqdm(total=steps, disable=None) as bar:
+    with tqdm(total=steps, disable=None, mininterval=5) as bar:
         for epoch in range(1, options.epochs + 1):
             cases.set_epoch(epoch)
             order.set_epoch(epoch)
@@ -124,33 +137,53 @@ def _loss(network: nn.Module, cases: Sequence[dict[str, Any]]) -> Tensor:
     clean = _standardized(rendered.ct_hu)
     time_ = torch.cat([draw_times(1, chance) for chance in chances])
     noise = drawn_noise(chances, tuple(clean.shape[1:]))
-    error = (_predicted(network, noised(clean, noise, time_), time_, rendered) - clean).square().flatten(1).mean(1)
+    spread = sample_along_rays(rendered.film, rendered.grids, [list(views) for views in rendered.beams])
+    error = (_predicted(network, noised(clean, noise, time_), time_, spread) - clean).square().flatten(1).mean(1)
     return (clean_weight(time_) * error).mean()
 
 
-def _predicted(network: nn.Module, noisy: Tensor, time_: Tensor, rendered: TrainingBatch) -> Tensor:
-    """The clean CT, -1 to 1."""
-    beams = [list(views) for views in rendered.beams]
-    spread = sample_along_rays(rendered.film, rendered.grids, beams).mean(1) / LINE_INTEGRAL_SCALE - 1.0
+def _predicted(network: nn.Module, noisy: Tensor, time_: Tensor, spread: Tensor) -> Tensor:
+    """The clean CT, -1 to 1, of (B, 1, D, H, W) noise and (B, V, 1, D, H, W) line integrals along the rays."""
+    seen = spread.mean(1) / LINE_INTEGRAL_SCALE - 1.0
     with network_autocast(noisy.device, "auto"):
-        predicted: Tensor = network(torch.cat([noisy, spread], dim=1), (MOST_STEPS * time_).long())
+        predicted: Tensor = network(torch.cat([noisy, seen], dim=1), (MOST_STEPS * time_).long())
     return predicted.float()
 
 
 @torch.no_grad()
 def _write_means(network: nn.Module, options: argparse.Namespace) -> None:
+    prepared, side, output = Path(options.prepared), options.side, Path(options.output)
+    for name in cases_of_side(prepared, side, (SIZE, 2 * SIZE)):
+        finest, whole = loaded(prepared, side, name, finest_size(prepared, name, 2 * SIZE))
+        beams = [chest_beam_covering(whole, "PA", *whole.shape[1:])]
+        film = project(hu_to_mu_per_mm(finest), whole, beams)
+        field = loaded(prepared, side, name, SIZE)[1]
+        mean_hu = _one_step_mean_hu(network, film, beams, field)
+        _write(mean_hu, field, output / f"{SIZE}" / f"{name}.nii.gz")
+        _write(_explained(mean_hu, film, beams, field), field, output / f"{SIZE}_consistent" / f"{name}.nii.gz")
+        finer = field.resampled([2 * count for count in field.shape])
+        upsampled_hu = F.interpolate(mean_hu, size=finer.shape, mode="trilinear")
+        _write(_explained(upsampled_hu, film, beams, finer), finer, output / f"{2 * SIZE}_consistent" / f"{name}.nii.gz")
+
+
+def _one_step_mean_hu(network: nn.Module, film: Tensor, beams: list[ConeBeam], field: VolumeGrid) -> Tensor:
+    films = stage_films(film, [beams], [field], [field])
+    spread = sample_along_rays(films.seen, [field], films.seen_beams)
+    nothing = torch.zeros(1, 1, *field.shape)
+    return _predicted(network, nothing, torch.ones(1), spread) * HALF_HU + MIDDLE_HU
+
+
+def _explained(volume_hu: Tensor, film: Tensor, beams: list[ConeBeam], field: VolumeGrid) -> Tensor:
+    """The volume made consistent with the film, as the cascade does it."""
+    films = stage_films(film, [beams], [field], [field])
+    return explained_hu(volume_hu, films.measured, [field], films.measured_beams, [HardConsistency()])
+
+
+def _write(volume_hu: Tensor, field: VolumeGrid, path: Path) -> None:
     import nibabel
 
-    output = Path(options.output)
-    output.mkdir(parents=True, exist_ok=True)
-    items = prepared_items(options.prepared, options.side, SIZE)
-    cases = TrainingCases(case_dataset(items), augment=False, randomize_exposure=False)
-    for number in range(len(cases)):
-        rendered = render_batch([cases[number]], rows=SIZE, cols=SIZE)
-        nothing = torch.zeros_like(rendered.ct_hu)
-        volume_hu = _predicted(network, nothing, torch.ones(1), rendered) * HALF_HU + MIDDLE_HU
-        image = nibabel.Nifti1Image(volume_hu[0, 0].numpy(), rendered.grids[0].affine.numpy())
-        nibabel.save(image, output / f"{cases[number]['case']}.nii.gz")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(volume_hu[0, 0].numpy(), field.affine.numpy()), path)
 
 
 def _standardized(ct_hu: Tensor) -> Tensor:
