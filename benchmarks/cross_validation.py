@@ -7,9 +7,10 @@ r"""Patient-wise cross-validation: train on the other patients, judge the left-o
 split, the bundles and the evaluation; what is there is not done again, and a training that was stopped goes on. ``--initial``
 is a folder with stageN/models/model.pt: stages up to ``--trained`` begin from them, later ones are used as they are, so they
 must never have seen a patient (weights of pretrain.json have not). No left-out patient chooses an epoch: trainings validate on
-phantoms. With ``--lateral`` the cascade sees a lateral film beside the frontal one; the trainings are the same. What follows
-``--`` is given to every training. Prints the table of all patients, and what each stage gains over each
-baseline, with bootstrap intervals.
+phantoms. With ``--lateral`` the cascade sees a lateral film beside the frontal one; the trainings are the same. With
+``--monai_unet "--initial FILE ..."``, the settings of ``benchmarks.monai_unet``, that network is trained in every fold too, and
+stands in the tables. What follows ``--`` is given to every training of ours. Prints the table of all patients, and what each
+stage gains over each baseline, with bootstrap intervals.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import argparse
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -30,6 +32,12 @@ from xct_components.evaluation.case_rows import Row, mean_of
 from xct_components.evaluation.summary import MAIN, gains, means
 
 BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
+#: What ``benchmarks.monai_unet`` writes, by the names of the table.
+MONAI_UNET = {
+    "MONAI UNet": "64",
+    "MONAI UNet + consistency": "64_consistent",
+    "MONAI UNet at 64, upsampled + consistency": "128_consistent",
+}
 #: Columns of evaluation.csv that say what a row is; the others are scores.
 NAMES = ("case", "size", "method")
 
@@ -44,7 +52,9 @@ def main() -> None:
         _make(fold, cases, options)
         for stage in range(1, options.trained + 1):
             _train(fold, stage, cases, options)
-        rows += _judged(fold, options.stages, lateral=options.lateral)
+        if options.monai_unet is not None:
+            _train_monai_unet(fold, options.monai_unet)
+        rows += _judged(fold, options)
     machine = describe_machine(["monai"])
     _print_tables(rows)
     print("\n" + ", ".join(f"{name} {value}" for name, value in machine.items()))
@@ -59,6 +69,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--trained", type=int, default=1)
     parser.add_argument("--stages", type=int, default=1)
     parser.add_argument("--lateral", action="store_true")
+    parser.add_argument("--monai_unet", help="settings of benchmarks.monai_unet, in one text")
     parser.add_argument("settings", nargs="*", help="after --, for every training")
     return parser.parse_args()
 
@@ -115,13 +126,32 @@ def _train(fold: Path, stage: int, cases: list[str], options: argparse.Namespace
     done.touch()
 
 
-def _judged(fold: Path, stages: int, *, lateral: bool) -> list[Row]:
+def _train_monai_unet(fold: Path, settings: str) -> None:
+    output, done = fold / "monai_unet", fold / "trained_monai_unet"
+    if done.exists():
+        return
+    print(f"{fold.name}: training MONAI's UNet", file=sys.stderr)
+    command = [sys.executable, "-m", "benchmarks.monai_unet", "--prepared", str(fold / "prepared"), "--output", str(output)]
+    with (fold / "train_monai_unet.log").open("ab") as log:
+        subprocess.run([*command, *shlex.split(settings)], stdout=log, stderr=log, check=True)
+    done.touch()
+
+
+def _judged(fold: Path, options: argparse.Namespace) -> list[Row]:
     """The rows of ``xct evaluate``."""
-    output = fold / f"evaluation{stages}{'_lateral' if lateral else ''}"
+    stages, lateral, peer = options.stages, options.lateral, options.monai_unet is not None
+    output = fold / f"evaluation{stages}{'_lateral' if lateral else ''}{'_monai' if peer else ''}"
     if not (output / "evaluation.csv").is_file():
         print(f"{fold.name}: judging", file=sys.stderr)
         command = [sys.executable, "-m", "xct_components", "evaluate", str(fold / "prepared"), "--output", str(output)]
         bundles = ["--bundles", str(fold / "bundles"), "--stages", str(stages), "--lateral", str(lateral)]
+        if peer:
+            given = [
+                f"{name}={fold / 'monai_unet' / folder}"
+                for name, folder in MONAI_UNET.items()
+                if stages > 1 or "128" not in folder
+            ]
+            bundles += ["--baseline", ",".join(given)]
         subprocess.run([*command, *bundles], stdout=sys.stderr, check=True, env={**os.environ})
     with (output / "evaluation.csv").open(encoding="utf-8") as stream:
         return [_row(fields) for fields in csv.DictReader(stream)]
