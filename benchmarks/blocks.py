@@ -10,17 +10,18 @@ prior of a stage, which knows no patches, stands beside it.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from benchmarks.markdown_table import markdown_table
 from xct_components.cascade import UnifiedHybridViTCascade
-from xct_components.data.cases.cases import load_case, prepared_items
+from xct_components.data.cases.cases import prepared_items
+from xct_components.evaluation.held_out_case import loaded
 from xct_components.geometry import VolumeGrid, chest_beam_covering
 from xct_components.inferers.stage import StageInferer, StageResult
 from xct_components.networks.cascade_stage import CascadeStage
-from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.projector import project
 
@@ -50,9 +51,7 @@ def main() -> None:
 
 
 def _truth(options: argparse.Namespace, case: str, stage: CascadeStage) -> tuple[Tensor, VolumeGrid]:
-    items = prepared_items(options.prepared, options.side, stage.field.shape[0])
-    loaded = load_case(next(item for item in items if item["case"] == case))
-    return loaded["ct_hu"].float().clamp(LOWEST_HU, HIGHEST_HU), VolumeGrid.from_json(loaded["grid"])
+    return loaded(Path(options.prepared), options.side, case, stage.field.shape[0])
 
 
 def _mean(stage: CascadeStage, truth: Tensor, grid: VolumeGrid, coarse: Tensor | None, *, blend: bool) -> StageResult:

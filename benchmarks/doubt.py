@@ -11,6 +11,7 @@ the square of the fine part.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +19,9 @@ from torch import Tensor
 
 from benchmarks.markdown_table import markdown_table
 from xct_components.cascade import UnifiedHybridViTCascade
-from xct_components.data.cases.cases import load_case, prepared_items
-from xct_components.geometry import VolumeGrid, chest_beam_covering
+from xct_components.data.cases.cases import prepared_items
+from xct_components.evaluation.held_out_case import loaded
+from xct_components.geometry import chest_beam_covering
 from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.physics.attenuation import FILM_ENERGY_KEV, hu_to_mu_per_mm, mu_per_mm_to_hu, water_mu_per_mm
 from xct_components.physics.consistency import HardConsistency
@@ -60,8 +62,8 @@ def _sums(cascade: UnifiedHybridViTCascade, options: argparse.Namespace) -> dict
     for stage in cascade.stages:
         size = stage.field.shape[0]
         for item in prepared_items(options.prepared, options.side, size):
-            loaded, case = load_case(item), str(item["case"])
-            truth, grid = loaded["ct_hu"].float().clamp(LOWEST_HU, HIGHEST_HU), VolumeGrid.from_json(loaded["grid"])
+            case = str(item["case"])
+            truth, grid = loaded(Path(options.prepared), options.side, case, size)
             beams = [chest_beam_covering(grid, "PA", *stage.film_shape)]
             film, believed = project(hu_to_mu_per_mm(truth), grid, beams), HardConsistency()
             prior = stage.prior_hu(film, [grid], [beams], [believed], mean_hu.get(case))

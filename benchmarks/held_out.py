@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from xct_components.cascade import UnifiedHybridViTCascade
-from xct_components.data.cases.cases import load_case, prepared_items
+from xct_components.data.cases.cases import prepared_items
+from xct_components.evaluation.held_out_case import loaded
 from xct_components.geometry import VolumeGrid, chest_beam_covering
 from xct_components.inferers.pooled_deviation import stated_deviations
 from xct_components.inferers.stage import StageInferer
@@ -65,9 +66,7 @@ def _case(cascade: UnifiedHybridViTCascade, options: argparse.Namespace, case: s
     drawn: list[Tensor | None] = [None] * options.samples
     for number, stage in enumerate(cascade.stages, start=1):
         size = stage.field.shape[0]
-        item = next(item for item in prepared_items(options.prepared, options.side, size) if item["case"] == case)
-        loaded = load_case(item)
-        truth, grid = loaded["ct_hu"].float().clamp(LOWEST_HU, HIGHEST_HU), VolumeGrid.from_json(loaded["grid"])
+        truth, grid = loaded(Path(options.prepared), options.side, case, size)
         beams = [chest_beam_covering(grid, "PA", *stage.film_shape)]
         film = project(hu_to_mu_per_mm(truth), grid, beams)
         judge = _Judge(truth, grid, film, stage.film_shape)
