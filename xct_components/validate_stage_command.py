@@ -71,14 +71,12 @@ def validate_stage(
 
 
 def _sheet(document: "StageDocument", prepared: Path, side: str, pictures: int, device: str) -> "CheckSheet":
-    from xct_components.data.cases.cases import prepared_items
+    from xct_components.data.cases.cases import present_items
     from xct_components.training.check_sheet import CheckSheet
     from xct_components.training.stage_checks import checks_of
     from xct_components.training.training_log import read_log
 
-    items = prepared_items(prepared, side, document.setting("volume_size"))
-    if not items:
-        raise UsageFailure(f"side {side} of {prepared} holds no case; prepare with --split_list or a larger --{side}_share")
+    items = present_items(prepared, side, document.setting("volume_size"))
     log_file = Path(document.setting("log_path"))
     log = read_log(log_file) if log_file.is_file() else None
     cases, shown = _checked(document, items, pictures, device)

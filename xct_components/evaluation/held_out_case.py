@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xct_components.data.cases.cases import load_case, prepared_items
+from xct_components.data.cases.cases import load_case, prepared_items, present_items
 from xct_components.failures import RefusedInput, UsageFailure
 from xct_components.geometry import ChestView, VolumeGrid, chest_beam_covering
 from xct_components.inferers.cascade_film import CascadeFilm
@@ -52,9 +52,7 @@ def cases_of_side(prepared: Path, side: str, sizes: Sequence[int]) -> list[str]:
     """
     if side not in SIDES:
         raise UsageFailure(f"side must be val or test, got {side!r}; the training side would flatter")
-    names = [item["case"] for item in prepared_items(prepared, side, sizes[0])]
-    if not names:
-        raise UsageFailure(f"side {side} of {prepared} holds no case; prepare with --split_list or a larger --{side}_share")
+    names = [item["case"] for item in present_items(prepared, side, sizes[0])]
     for size in sizes[1:]:
         prepared_items(prepared, side, size)
     return names

@@ -70,6 +70,18 @@ def prepared_items(prepared: str | Path, side: str, size: int | str) -> list[dic
     return items
 
 
+def present_items(prepared: str | Path, side: str, size: int | str) -> list[dict[str, Any]]:
+    """``prepared_items`` where there must be some.
+
+    Raises:
+        UsageFailure: likewise, and if the side holds no case.
+    """
+    items = prepared_items(prepared, side, size)
+    if not items:
+        raise UsageFailure(f"side {side} of {prepared} holds no case; prepare with --split_list or a larger --{side}_share")
+    return items
+
+
 def phantom_items(count: int, size: int, first_seed: int = 0) -> list[dict[str, Any]]:
     """One item per random thorax: seeds ``first_seed`` onwards, on the cascade's grid of ``size`` voxels."""
     grid = VolumeGrid.chest((size, size, size), FIELD_MM / size).to_json()
