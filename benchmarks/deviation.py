@@ -1,13 +1,14 @@
-"""What the standard deviation of samples tells about the error: how wide to pool it, how far it falls short.
+"""What samples of so many steps are worth, and what their deviation tells of the error: how wide to pool, how far it is short.
 
     python -m benchmarks.deviation --prepared PREPARED [--bundles bundles] [--stages 2] [--samples 4] [--steps 1,2,4,8]
     python -m benchmarks.deviation --work WORK [--keep bundles]    # the folds of benchmarks.cross_validation: none was seen
 
-Each CT of the side ``val`` is exposed as ``xct evaluate`` does it. The deviation of the samples, pooled over each width, is
-held against the error of the one-step mean in the body: Spearman's rank correlation, the share of voxels within 1.645
-deviations (0.9 is right), the factor that makes it 0.9. Then, at the width in use: the share within so many deviations if each
-patient's are multiplied by the mean factor of all *others*; and by tissue, as the mean shows it. ``--keep`` writes the mean
-factors into stageN/models/model.json of a folder of bundles, trained as those of the folds were; ``--lateral`` gives two films.
+Each CT of the side ``val`` is exposed as ``xct evaluate`` does it. First the errors over the whole field of the one-step mean,
+of one sample, and of the samples' mean. Then the deviation of the samples, pooled over each width, against the error of the
+one-step mean in the body: Spearman's rank correlation, the share of voxels within 1.645 deviations (0.9 is right), the factor
+that makes it 0.9. At the width in use: the share within so many deviations if each patient's are multiplied by the mean factor
+of all *others*; and by tissue, as the mean shows it. ``--keep`` writes the mean factors into stageN/models/model.json of a
+folder of bundles, trained as those of the folds were; ``--lateral`` gives two films.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from xct_components.evaluation.deviation_check import keep_factor
 from xct_components.evaluation.held_out_case import HeldOutCase, cases_of_side, held_out_case
 from xct_components.inferers.pooled_deviation import POOLED_MM, pooled_deviation
 from xct_components.inferers.stage import StageInferer
+from xct_components.metrics.image import mae_hu, rmse_hu
 from xct_components.metrics.regions import chest_regions
 from xct_components.metrics.uncertainty import coverage_90, error_correlation, width_ratio_90
 from xct_components.networks.deviation_factors import MeasuredFactor
@@ -39,12 +41,16 @@ TISSUES = {"lung": (-1024.0, -500.0), "between": (-500.0, -150.0), "soft tissue"
 
 
 class Errors(NamedTuple):
-    """One patient at one size and number of steps, voxels of the body: error, pooled deviation and mean in HU; by width."""
+    """One patient at one size and number of steps, voxels of the body: error, pooled deviation and mean in HU.
+
+    ``figures``: by width, Spearman, coverage and factor. ``scores``: by volume, RMSE and MAE in HU over the whole field.
+    """
 
     error: np.ndarray
     std: np.ndarray
     mean: np.ndarray
     figures: dict[float, tuple[float, float, float]]
+    scores: dict[str, tuple[float, float]]
 
 
 Key = tuple[int, int]
@@ -64,6 +70,7 @@ def main() -> None:
                 key: found for count in steps for key, found in _of_patient(cascade, case, options.samples, count)
             }
     print(f"mean of {len(patients)} patients, {options.samples} samples\n")
+    _print_scores(patients)
     _print_widths(patients)
     _print_left_out(patients)
     _print_tissues(patients)
@@ -113,6 +120,8 @@ def _of_patient(cascade: UnifiedHybridViTCascade, case: HeldOutCase, samples: in
         settings: dict[str, Any] = {"fields": fields, "beams": beams}
         drawn = [one(film, stage, coarse_hu=coarse[k], chain=k, **settings).volume_hu for k in range(samples)]
         coarse, variance = list(drawn), torch.stack(drawn).var(0)
+        shown = {"mean mode": mean_hu, "one sample": drawn[0], "mean of the samples": torch.stack(drawn).mean(0)}
+        scores = {name: _scores(volume, truth) for name, volume in shown.items()}
         body = chest_regions(truth[0, 0].numpy(), fields[0]).body_on(fields[0].shape)
         figures: dict[float, tuple[float, float, float]] = {}
         for width in WIDTHS_MM:
@@ -126,7 +135,21 @@ def _of_patient(cascade: UnifiedHybridViTCascade, case: HeldOutCase, samples: in
             )
             if width == POOLED_MM:
                 kept = (np.abs(mean - true)[body], deviation[body], mean[body])
-        yield (size, steps), Errors(*kept, figures=figures)
+        yield (size, steps), Errors(*kept, figures=figures, scores=scores)
+
+
+def _scores(volume: Tensor, truth: Tensor) -> tuple[float, float]:
+    predicted, expected = volume[0, 0].numpy(), truth[0, 0].numpy()
+    return rmse_hu(predicted, expected), mae_hu(predicted, expected)
+
+
+def _print_scores(patients: Patients) -> None:
+    rows = []
+    for size, steps in next(iter(patients.values())):
+        for name in next(iter(patients.values()))[size, steps].scores:
+            means = np.mean([found[size, steps].scores[name] for found in patients.values()], axis=0)
+            rows.append([size, steps, name, *(f"{value:.1f}" for value in means)])
+    print(markdown_table(["size", "steps", "volume", "RMSE HU", "MAE HU"], rows) + "\n")
 
 
 def _factors(patients: Patients, key: Key) -> dict[str, float]:
@@ -168,7 +191,7 @@ def _print_tissues(patients: Patients) -> None:
         for tissue, (low, high) in TISSUES.items():
             chosen = []
             for found in patients.values():
-                error, std, mean, _ = found[size, steps]
+                error, std, mean = found[size, steps][:3]
                 inside = (mean >= low) & (mean < high)
                 stated = factor * std[inside]
                 chosen.append(
