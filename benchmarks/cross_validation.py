@@ -36,7 +36,7 @@ BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
 MONAI_UNET = {
     "MONAI UNet": "64",
     "MONAI UNet + consistency": "64_consistent",
-    "MONAI UNet at 64, upsampled + consistency": "128_consistent",
+    "MONAI UNet (64) upsampled + consistency": "128_consistent",
 }
 #: Columns of evaluation.csv that say what a row is; the others are scores.
 NAMES = ("case", "size", "method")
