@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -129,3 +130,15 @@ def test_a_json_of_other_weights_is_left_alone(prepared, bundles, capsys):
     assert main(["calibrate-deviation", str(prepared), "--bundles", str(bundles), "--stages", "1"]) == ExitCode.WEIGHTS
     assert "not the file that model.json describes" in capsys.readouterr().err
     assert json.loads(path.read_text()) == {"sha256": "0" * 64}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_told_of_before_anything_is_measured(prepared, bundles, capsys):
+    models = bundles / "stage1" / "models"
+    models.chmod(0o555)
+    try:
+        code = main(["calibrate-deviation", str(prepared), "--bundles", str(bundles), "--stages", "1"])
+    finally:
+        models.chmod(0o755)
+    assert code == ExitCode.CANNOT_WRITE
+    assert "add --dry_run" in capsys.readouterr().err

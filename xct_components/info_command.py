@@ -14,7 +14,7 @@ from typing import Any
 from xct_components import __version__
 from xct_components.data.bundle_folder import STAGES, BundleFacts, bundle_facts, bundles_folder
 from xct_components.data.file_hash import file_sha256
-from xct_components.failures import MEANINGS, ExitCode, Failure, WeightsFailure
+from xct_components.failures import MEANINGS, ExitCode, Failure, WeightsFailure, first_line
 
 SCHEMA, SCHEMA_VERSION = "xct-info", 1
 DISTRIBUTION = "xct-components"
@@ -224,6 +224,19 @@ def _stage_rows(stage: dict[str, Any]) -> Iterator[tuple[str, str]]:
     figures = [f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, float)]
     if training:
         yield "  training", ", ".join([f"epoch {training.get('epoch', 'unknown')}", *figures[:3]])
+    yield "  deviation", _deviation(training.get("deviation_factors", []))
+
+
+def _deviation(entries: Any) -> str:
+    """How wide the standard deviation of samples is made, as model.json says."""
+    from xct_components.networks.deviation_factors import DeviationFactors
+
+    try:
+        measured = DeviationFactors.from_json(entries).measured
+    except ValueError as error:
+        return f"DAMAGED: {first_line(error)}; run xct calibrate-deviation"
+    known = [f"{one.factor:.2f} at {one.steps}" for one in measured]
+    return f"of samples times {', '.join(known)} steps" if known else "as samples have it: run xct calibrate-deviation"
 
 
 def _part(name: str, versions: dict[str, str | None]) -> tuple[str, str]:
