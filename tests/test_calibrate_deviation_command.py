@@ -132,10 +132,11 @@ def test_a_json_of_other_weights_is_left_alone(prepared, bundles, capsys):
     assert json.loads(path.read_text()) == {"sha256": "0" * 64}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_told_of_before_anything_is_measured(prepared, bundles, capsys):
     models = bundles / "stage1" / "models"
     models.chmod(0o555)
+    if os.access(models, os.W_OK):
+        pytest.skip("this user may write anywhere")
     try:
         code = main(["calibrate-deviation", str(prepared), "--bundles", str(bundles), "--stages", "1"])
     finally:
