@@ -66,8 +66,8 @@ def corrected_along_rays_once(
     """The voxels times the mean ``coarse`` of the rays that meet them, plus their share times the mean ``fine``.
 
     Differentiable in volume and both films. Where no gradients are recorded ``mu_per_mm``, which may be a view, is itself
-    corrected, with the same bits: for a film aligned with the voxels the temporaries are a few slabs of ``SLAB_BYTES``, for
-    another pose some volumes.
+    corrected, equal but for rounding: for a film aligned with the voxels the temporaries are a few slabs of ``SLAB_BYTES``,
+    for another pose some volumes.
 
     Args:
         mu_per_mm: (B, C, D, H, W), >= 0.
