@@ -3,14 +3,13 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from xct_components.failures import CannotWrite, UsageFailure
+from xct_components.evaluation.run_limits import MOST_SAMPLES, require_between, require_stages_and_steps
+from xct_components.failures import CannotWrite
 
 if TYPE_CHECKING:
     from xct_components.evaluation.deviation_check import DeviationCheck
-
-MOST_STAGES, MOST_SAMPLES, MOST_STEPS = 3, 1000, 1000
 
 
 def calibrate_deviation(
@@ -44,7 +43,8 @@ def calibrate_deviation(
     Returns:
         What was measured as a table, and what was written.
     """
-    _require_counts(stages, samples, steps)
+    require_stages_and_steps(stages, steps)
+    require_between("samples", samples, 2, MOST_SAMPLES)
     from tqdm import tqdm
 
     from xct_components.bundle_io.parent_stages import WEIGHTS
@@ -96,14 +96,3 @@ def _require_writable(folders: Sequence[Path]) -> None:
     for folder in folders:
         if not os.access(folder, os.W_OK):
             raise CannotWrite(f"cannot write into {folder}; copy the bundles to a folder of yours, or add --dry_run")
-
-
-def _require_counts(stages: int, samples: int, steps: int) -> None:
-    bounds: dict[str, tuple[Any, int, int]] = {
-        "stages": (stages, 1, MOST_STAGES),
-        "samples": (samples, 2, MOST_SAMPLES),
-        "steps": (steps, 1, MOST_STEPS),
-    }
-    for name, (count, least, most) in bounds.items():
-        if not least <= count <= most:
-            raise UsageFailure(f"{name} must lie between {least} and {most}, got {count}")

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xct_components.evaluation.run_limits import MOST_SAMPLES, require_stages_and_steps
 from xct_components.failures import Failure, UsageFailure
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 #: Patients in the picture: the first of the side.
 PICTURED = 3
-MOST_STAGES, MOST_SAMPLES, MOST_STEPS = 3, 1000, 1000
 
 
 def evaluate(  # noqa: PLR0913 - each argument is an option of the command line
@@ -146,9 +146,7 @@ def _picture(case: Any, made: Any, stages: int) -> "PicturedCase":
 
 
 def _require_counts(stages: int, samples: int, steps: int) -> None:
-    for name, count, least, most in (("stages", stages, 1, MOST_STAGES), ("steps", steps, 1, MOST_STEPS)):
-        if not least <= count <= most:
-            raise UsageFailure(f"{name} must lie between {least} and {most}, got {count}")
+    require_stages_and_steps(stages, steps)
     if samples != 0 and not 2 <= samples <= MOST_SAMPLES:
         raise UsageFailure(f"samples must be 0, or lie between 2 and {MOST_SAMPLES}, got {samples}; one has no deviation")
 
