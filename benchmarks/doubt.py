@@ -1,11 +1,13 @@
-"""Where a cascade's predictions are in doubt: how far the truth lies from them, by the attenuation that was predicted.
+"""Where the detail belongs that a film shows and a cascade's volume lacks: by attenuation, within the chest and in the skin.
 
-    python -m benchmarks.doubt --prepared PREPARED [--side val] [--stages 2] [--bundles bundles]
+    python -m benchmarks.doubt (--prepared PREPARED [--bundles bundles] | --work WORK) [--side val] [--stages 2]
 
-Each CT of one side of a prepared folder is exposed to the cascade's own PA beam, and each stage predicts before its film is
-made to fit. Standard deviation of truth less prediction, in parts of water's attenuation, for voxels of similar prediction:
-all of it, and the fine part, less its mean over 5 x 5 voxels across the rays. ``physics.ray_sharing.fine_share_per_mm`` follows
-the square of the fine part.
+Each CT of one side of a prepared folder, or of every fold of a cross-validation (``benchmarks.cross_validation --work``), is
+exposed to the cascade's own PA beam. What every stage but the first starts from, the upsampled volume of the stage before, is
+projected: what its film lacks of the true film, and what its voxels lack of the truth, both less their means over about
+12.5 mm across the rays, in parts of water. Of voxels of similar attenuation: the standard deviation of what they lack, and its
+covariance with what their rays lack, beside the share that consistency gives them (``physics.ray_sharing.fine_share_per_mm``),
+both over their largest.
 """
 
 from __future__ import annotations
@@ -19,67 +21,97 @@ from torch import Tensor
 
 from benchmarks.markdown_table import markdown_table
 from xct_components.cascade import UnifiedHybridViTCascade
-from xct_components.data.cases.cases import prepared_items
+from xct_components.data.cases.cases import present_items
 from xct_components.evaluation.held_out_case import loaded
-from xct_components.geometry import chest_beam_covering
+from xct_components.geometry import ConeBeam, VolumeGrid, chest_beam_covering
 from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.physics.attenuation import FILM_ENERGY_KEV, hu_to_mu_per_mm, mu_per_mm_to_hu, water_mu_per_mm
-from xct_components.physics.consistency import HardConsistency
+from xct_components.physics.consistency import HardConsistency, NoConsistency
+from xct_components.physics.enclosure import enclosure
+from xct_components.physics.projection_operator import readout_operator
 from xct_components.physics.projector import project
 from xct_components.physics.ray_sharing import fine_share_per_mm
 
 #: Bins of a tenth of water, up to so many.
 BINS = 14
-FINE_VOXELS = (1, 5, 5)
+FINE_MM = 12.5
+#: Rays through less than this line integral are not of the chest.
+BODY_RAY = 2.0
 
 
 def main() -> None:
     """Print one table a stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prepared", required=True)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--prepared", type=Path)
+    where.add_argument("--work", type=Path)
     parser.add_argument("--side", default="val")
     parser.add_argument("--stages", type=int, default=2)
-    parser.add_argument("--bundles", default=None)
+    parser.add_argument("--bundles", type=Path, default=None)
     options = parser.parse_args()
-    with torch.no_grad():
-        sums = _sums(UnifiedHybridViTCascade.from_pretrained(options.bundles, stages=options.stages), options)
-    middles = (torch.arange(BINS) + 0.5) / 10.0
-    water = water_mu_per_mm(FILM_ENERGY_KEV)
-    share = fine_share_per_mm(middles * water) / fine_share_per_mm(torch.tensor(water))
-    for size, (count, whole, fine) in sums.items():
-        at_water = fine[9:11].sum() / count[9:11].sum()
-        columns = (count / count.sum(), (whole / count).sqrt(), (fine / count).sqrt(), fine / count / at_water, share)
-        rows = [[f"{middle:.2f}", *(f"{float(column[i]):.3g}" for column in columns)] for i, middle in enumerate(middles)]
-        print(f"\n{size} voxels a side, parts of water\n")
-        header = ["predicted", "voxels", "error's std", "fine error's std", "its variance over water's", "share over water's"]
-        print(markdown_table(header, rows))
-
-
-def _sums(cascade: UnifiedHybridViTCascade, options: argparse.Namespace) -> dict[int, Tensor]:
-    """Size -> (3, BINS): voxels, squared errors and squared fine errors of each bin, over all cases."""
+    places = [(options.bundles, options.prepared)]
+    if options.work is not None:
+        places = [(fold / "bundles", fold / "prepared") for fold in sorted(options.work.glob("fold*"))]
     sums: dict[int, Tensor] = {}
-    mean_hu: dict[str, Tensor] = {}
-    for stage in cascade.stages:
-        size = stage.field.shape[0]
-        for item in prepared_items(options.prepared, options.side, size):
-            case = str(item["case"])
-            truth, grid = loaded(Path(options.prepared), options.side, case, size)
+    with torch.no_grad():
+        for bundles, prepared in places:
+            _add(sums, UnifiedHybridViTCascade.from_pretrained(bundles, stages=options.stages), prepared, options.side)
+    for size, both in sums.items():
+        print(f"\n{size} voxels a side\n")
+        header = ["predicted", "in the", "voxels", "std lacking", "covariance with the film's", "share"]
+        print(markdown_table(header, _rows(both)))
+
+
+def _add(sums: dict[int, Tensor], cascade: UnifiedHybridViTCascade, prepared: Path, side: str) -> None:
+    """Size -> (2, 4, BINS): see ``_by_attenuation``, of all cases."""
+    for item in present_items(prepared, side, cascade.stages[0].field.shape[0]):
+        mean_hu = None
+        for stage in cascade.stages:
+            size = stage.field.shape[0]
+            truth, grid = loaded(prepared, side, str(item["case"]), size)
             beams = [chest_beam_covering(grid, "PA", *stage.film_shape)]
             film, believed = project(hu_to_mu_per_mm(truth), grid, beams), HardConsistency()
-            prior = stage.prior_hu(film, [grid], [beams], [believed], mean_hu.get(case))
+            if mean_hu is not None:
+                start = hu_to_mu_per_mm(stage.prior_hu(film, [grid], [beams], [NoConsistency()], mean_hu))
+                sums[size] = sums.get(size, torch.zeros(2, 4, BINS)) + _by_attenuation(start, truth, film, grid, beams[0])
+            prior = stage.prior_hu(film, [grid], [beams], [believed], mean_hu)
             predicted = hu_to_mu_per_mm(stage.predicted_hu(stage.condition(film, [grid], [beams], prior)))
-            mean_hu[case] = mu_per_mm_to_hu(believed(predicted, film, grid, beams)).clamp(LOWEST_HU, HIGHEST_HU)
-            sums[size] = sums.get(size, torch.zeros(3, BINS)) + _by_prediction(predicted, hu_to_mu_per_mm(truth))
-    return sums
+            mean_hu = mu_per_mm_to_hu(believed(predicted, film, grid, beams)).clamp(LOWEST_HU, HIGHEST_HU)
 
 
-def _by_prediction(predicted: Tensor, truth: Tensor) -> Tensor:
+def _by_attenuation(start: Tensor, truth_hu: Tensor, film: Tensor, grid: VolumeGrid, beam: ConeBeam) -> Tensor:
+    """(2, 4, BINS): in the chest and in the skin; voxels, squares of what they lack, covariances, shares."""
     water = water_mu_per_mm(FILM_ENERGY_KEV)
-    error = (truth - predicted) / water
-    fine = error - F.avg_pool3d(error, FINE_VOXELS, 1, (0, 2, 2), count_include_pad=False)
-    place = (predicted / water * 10.0).clamp(0, BINS - 1).long().flatten()
-    weights = (torch.ones_like(error), error.square(), fine.square())
-    return torch.stack([torch.bincount(place, weight.flatten(), BINS) for weight in weights])
+    window = round(FINE_MM / grid.spacing_mm[1]) // 2 * 2 + 1
+    lacking = _fine((hu_to_mu_per_mm(truth_hu) - start) / water, window)
+    of_film = _fine((film - project(start, grid, [beam]))[:, 0, :, None], window)[:, 0, 0]
+    read = readout_operator(grid, beam)
+    rays_lack, body = read(of_film)[None], read(film[:, 0, 0])[None] > BODY_RAY
+    enclosed = enclosure(start, 0)
+    weights = (torch.ones_like(start), lacking.square(), lacking * rays_lack, fine_share_per_mm(start, enclosed) / water)
+    place = (start / water * 10.0).clamp(0, BINS - 1).long()
+    halves = (body & (enclosed >= 0.5), body & (enclosed < 0.5))
+    return torch.stack([torch.stack([torch.bincount(place[half], x[half], BINS) for x in weights]) for half in halves])
+
+
+def _fine(volume: Tensor, window: int) -> Tensor:
+    """(B, C, D, H, W) less its mean over ``window`` x ``window`` voxels across the rays."""
+    size, pad = (1, window, window), (0, window // 2, window // 2)
+    return volume - F.avg_pool3d(volume, size, 1, pad, count_include_pad=False)
+
+
+def _rows(sums: Tensor) -> list[list[str]]:
+    count, squares, covariance, share = (sums[:, k] for k in range(4))
+    mean = [total / count for total in (squares, covariance, share)]
+    often = count > 1e-3 * count.sum()
+    covariance, share = (value / value[often].max() for value in mean[1:])
+    return [
+        [f"{(k + 0.5) / 10:.2f}", name, f"{float(count[half, k] / count.sum()):.3f}"]
+        + [f"{float(value[half, k]):.2f}" for value in (mean[0].sqrt(), covariance, share)]
+        for half, name in enumerate(("chest", "skin"))
+        for k in range(BINS)
+        if often[half, k]
+    ]
 
 
 if __name__ == "__main__":

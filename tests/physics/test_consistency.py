@@ -110,24 +110,28 @@ def test_a_difference_over_the_whole_film_scales_the_rays() -> None:
     assert float((middle / gain - 1.0).abs().max()) < 0.01  # the smoothing that parts coarse from fine takes 0.9 % off the wave
 
 
-def test_a_fine_structure_goes_where_attenuation_is_in_doubt() -> None:
-    """A bright spot of 6 mm on the film: lung gains nearly as much as muscle, where scaling would give it a quarter."""
+def test_a_fine_structure_goes_to_the_lung_and_neither_to_muscle_nor_to_the_blurred_skin() -> None:
+    """A bright spot of 6 mm on the film of muscle, lung and muscle; before them a skin that fades over 30 mm."""
     mu, grid, _ = lung_between_muscles()
+    mu[:, :, :12] *= torch.linspace(0.0, 0.95, 12, dtype=torch.float64).view(-1, 1, 1)
     beam = chest_beam_covering(grid, "PA", 48, 48)
     film, from_middle = project(mu, grid, [beam]), torch.arange(48.0).double() - 23.5
     spotted = film + 0.2 * torch.exp(-0.5 * (from_middle**2 + from_middle[:, None] ** 2))  # one pixel is 2.5 mm
     corrected = corrected_along_rays(mu, spotted, grid, [beam], sweeps=3)
     assert float((project(corrected, grid, [beam]) - spotted).norm() / (spotted - film).norm()) < 0.1
-    most_gained = (corrected - mu)[0, 0].amax((1, 2))
-    muscle, lung = most_gained[[*range(20), *range(40, 60)]], most_gained[20:40]
-    assert float(lung.mean()) > 0.8 * float(muscle.mean())  # the spot's middle is coarse in part
+    gained = (corrected - mu)[0, 0]
+    peak = gained.amax((1, 2)) - gained[:, 24, 32]  # over what is 20 mm beside the spot: what is coarse is scaled
+    skin, muscle, lung = peak[2:8], peak[[*range(12, 20), *range(40, 60)]], peak[20:40]
+    assert float(lung.mean()) > 1.5 * float(muscle.mean())  # the spot's middle is coarse in part, which scales muscle
+    assert float(lung.mean()) > 3.0 * float(skin.mean())
 
 
 def test_shares_are_those_of_the_formula_and_never_more_than_the_attenuation() -> None:
     water = water_mu_per_mm(FILM_ENERGY_KEV)
-    mu = torch.tensor([0.0, 0.225, 0.45, 0.9, 1.8], dtype=torch.float64) * water
-    expected = torch.tensor([0.0, 0.1125 / 1.0625, 0.225, 1.8 / 17.0, 7.2 / 257.0], dtype=torch.float64) * water
-    torch.testing.assert_close(ray_sharing.fine_share_per_mm(mu), expected)
+    mu = torch.tensor([0.0, 0.25, 0.5, 1.0, 2.0], dtype=torch.float64).view(1, 1, 5, 1, 1) * water
+    inside = torch.tensor([0.0, 0.125 / (1 + 1 / 64), 0.25, 2.0 / 65.0, 8.0 / 4097.0], dtype=torch.float64).view_as(mu) * water
+    torch.testing.assert_close(ray_sharing.fine_share_per_mm(mu, torch.ones_like(mu)), inside)
+    torch.testing.assert_close(ray_sharing.fine_share_per_mm(mu, torch.zeros_like(mu)), 0.1 * inside)
 
 
 def test_a_second_view_is_explained_as_well(patient: Tensor, prior: Tensor) -> None:

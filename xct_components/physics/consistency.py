@@ -7,8 +7,9 @@ One sweep is
 with A the projector and B its normalised adjoint (B 1 = 1). The first term is the multiplicative algebraic reconstruction step
 (Gordon, Bender & Herman, J Theor Biol 1970;29:471) taken for all rays at once, on the film less its detail: a patient who is
 thicker than thought is so all along the ray. What is left is fine, vessels and the edges of organs; scaling would draw it
-through the whole chest as stripes along the rays, most of all into the chest wall, where there is most to scale. It goes where
-attenuation is in doubt instead (``fine_share_per_mm``), mostly to the lung. Nothing falls below 0, and air stays air.
+through the whole chest as stripes along the rays, most of all into the chest wall, where there is most to scale. It goes
+to what such detail usually is instead (``fine_share_per_mm``): mostly lung, and organs' borders within the chest. Nothing falls
+below 0, and air stays air.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor
 from xct_components.geometry import Beam, VolumeGrid
 from xct_components.physics.film_corrections import EMPTY_RAY, film_corrections
 from xct_components.physics.projector import project
-from xct_components.physics.ray_sharing import corrected_along_rays_once, project_fine_share
+from xct_components.physics.ray_sharing import RayShares
 
 #: What films are to a consistency: true line integrals, true up to gain and offset, or nothing it looks at.
 FilmScale = Literal["exact", "fitted", "ignored"]
@@ -207,9 +208,9 @@ def _swept(mu: Tensor, films: Tensor, grid: VolumeGrid, beams: Sequence[Beam], s
     for _ in range(sweeps):
         for view, beam in enumerate(beams):
             projected = project(mu, grid, [beam])
-            one_share = project_fine_share(mu, grid, beam)
-            coarse, fine = film_corrections(films[:, view : view + 1], projected, one_share, beam, tolerance)
-            mu = corrected_along_rays_once(mu, coarse, fine, grid, beam)
+            shares = RayShares(mu, grid, beam)
+            coarse, fine = film_corrections(films[:, view : view + 1], projected, shares.projected(), beam, tolerance)
+            mu = shares.corrected(coarse, fine)
     return mu
 
 

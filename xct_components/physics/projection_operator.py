@@ -50,6 +50,12 @@ def projection_operator(grid: VolumeGrid, beam: Beam, footprint: FootprintName =
 
 
 @lru_cache(maxsize=CACHED_OPERATORS)
+def ray_axis(grid: VolumeGrid, beam: Beam) -> int:
+    """The volume axis, 0, 1 or 2 of D, H, W, that is nearest to the beam's central ray."""
+    return VoxelRays.of(beam, grid).depth_axis
+
+
+@lru_cache(maxsize=CACHED_OPERATORS)
 def readout_operator(grid: VolumeGrid, beam: Beam) -> LinearOperator:
     """The operator (S, rows, cols) -> (S, D, H, W) that reads a film at the shadow of every voxel."""
     rays = VoxelRays.of(beam, grid)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import cast
+from itertools import accumulate
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -16,79 +17,107 @@ from torch import Tensor
 
 from xct_components.geometry import Beam, VolumeGrid
 from xct_components.physics.attenuation import FILM_ENERGY_KEV, water_mu_per_mm
+from xct_components.physics.enclosure import enclosure, highest_along
 from xct_components.physics.linear_operator import LinearOperator, apply_linear
-from xct_components.physics.projection_operator import projection_operator
-from xct_components.physics.projector import project
+from xct_components.physics.projection_operator import projection_operator, ray_axis
 from xct_components.physics.separable_projection import STRIDED_SLICES, Banded, SliceLayout, SliceSpread
 from xct_components.physics.slice_taps import TransposedAxisMap
 
 #: Bytes of a correction that is made at once; a slab takes about eight times this for a moment.
 SLAB_BYTES = 32 << 20
-#: Attenuation, in parts of water's, that takes the largest share.
-SHARE_PEAK = 0.45
+#: Attenuation, in parts of water's, that takes about the largest share.
+SHARE_PEAK = 0.5
+#: Part of its share that a voxel keeps where nothing encloses it.
+OUTSIDE_SHARE = 0.1
+WHOLE = (slice(None), slice(None), slice(None))
 
 
-def fine_share_per_mm(mu_per_mm: Float[Tensor, "*grid"]) -> Float[Tensor, "*grid"]:
-    """How much of a fine structure a voxel takes: about how far its attenuation is in doubt.
+def fine_share_per_mm(
+    mu_per_mm: Float[Tensor, "b c d h w"], enclosed: Float[Tensor, "b c d h w"]
+) -> Float[Tensor, "b c d h w"]:
+    """How much of a fine structure of the film a voxel takes.
 
-    ``mu x / (1 + x^4)`` with x = mu / m and m 0.45 of water's attenuation: air takes nothing, lung and the blurred borders of
-    organs most, muscle and bone little. Its ratios are about those of the variance of errors that are fine across the rays,
-    where a cascade had predicted mu (``python -m benchmarks.doubt``): 2 to 3 times as large at a third to two thirds of water
-    as in water.
+    ``mu x / (1 + x^6) (b + (1 - b) e)`` with x = mu / m, m half of water's attenuation, e the ``enclosure`` and b a tenth: lung
+    and the blurred borders of organs within the chest take most, muscle and bone little, the blurred skin next to nothing, air
+    nothing. Its ratios are about those of the covariance of what a cascade's volumes lack with what their films lack, where
+    both are fine (``python -m benchmarks.doubt``). The *variance* of that error is as large in the skin as in the lung, but a
+    skin that lies elsewhere than predicted leaves no fine trace on the film.
 
     Args:
-        mu_per_mm: attenuation per mm, >= 0.
+        mu_per_mm: (B, C, D, H, W) attenuation per mm, >= 0.
+        enclosed: (B, C, D, H, W) from ``enclosure``.
 
     Returns:
-        Likewise, between 0 and 0.57 mu.
+        (B, C, D, H, W), between 0 and 0.64 mu.
     """
     of_peak = mu_per_mm / (SHARE_PEAK * water_mu_per_mm(FILM_ENERGY_KEV))
-    return mu_per_mm * of_peak / (1.0 + of_peak**4)
+    return mu_per_mm * of_peak / (1.0 + of_peak**6) * (OUTSIDE_SHARE + (1.0 - OUTSIDE_SHARE) * enclosed)
 
 
-def project_fine_share(mu_per_mm: Float[Tensor, "b c d h w"], grid: VolumeGrid, beam: Beam) -> Float[Tensor, "b 1 c rows cols"]:
-    """Line integrals of ``fine_share_per_mm``; without gradients the shares are made a slab at a time."""
-    if torch.is_grad_enabled():
-        return project(fine_share_per_mm(mu_per_mm), grid, [beam])
-    spread, films = projection_operator(grid, beam).adjoint, []
-    for part, window in _slabs(spread, grid.shape, _bytes_per_voxel(mu_per_mm)):
-        films.append(part.adjoint(fine_share_per_mm(_windowed(mu_per_mm, window)).flatten(0, 1)))
-    return torch.stack(films).sum(0).unflatten(0, (mu_per_mm.shape[0], 1, mu_per_mm.shape[1]))
+class Slab(NamedTuple):
+    """Some slices of a volume.
+
+    ``spread``: the backprojection onto them. ``window``: which voxels these are. ``before`` and ``behind``: see ``enclosure``.
+    """
+
+    spread: LinearOperator
+    window: tuple[slice, slice, slice]
+    before: Tensor | None = None
+    behind: Tensor | None = None
 
 
-def corrected_along_rays_once(
-    mu_per_mm: Float[Tensor, "b c d h w"],
-    coarse: Float[Tensor, "b 1 c rows cols"],
-    fine: Float[Tensor, "b 1 c rows cols"],
-    grid: VolumeGrid,
-    beam: Beam,
-) -> Float[Tensor, "b c d h w"]:
-    """The voxels times the mean ``coarse`` of the rays that meet them, plus their share times the mean ``fine``.
+class RayShares:
+    """A volume whose voxels share what the rays of one beam lack.
 
-    Differentiable in volume and both films. Where no gradients are recorded ``mu_per_mm``, which may be a view, is itself
-    corrected, equal but for rounding: for a film aligned with the voxels the temporaries are a few slabs of ``SLAB_BYTES``,
-    for another pose some volumes.
+    Where no gradients are recorded all is done a few slices at a time: the temporaries for a film aligned with the voxels are a
+    few slabs of ``SLAB_BYTES``, for another pose some volumes.
 
     Args:
-        mu_per_mm: (B, C, D, H, W), >= 0.
-        coarse: (B, 1, C, rows, cols) what each ray is to be multiplied by.
-        fine: (B, 1, C, rows, cols) how many shares each ray is to gain, or to lose.
+        mu_per_mm: (B, C, D, H, W) attenuation per mm, >= 0; may be a view.
         grid: where the voxels lie.
         beam: the exposure.
-
-    Returns:
-        (B, C, D, H, W), >= 0; voxels that no ray meets are unchanged.
     """
-    spread = projection_operator(grid, beam).adjoint
-    if torch.is_grad_enabled():
-        return _corrected(mu_per_mm, spread, coarse, fine)
-    for part, window in _slabs(spread, grid.shape, _bytes_per_voxel(mu_per_mm)):
-        voxels = _windowed(mu_per_mm, window)
-        voxels.copy_(_corrected(voxels, part, coarse, fine))
-    return mu_per_mm
+
+    def __init__(self, mu_per_mm: Float[Tensor, "b c d h w"], grid: VolumeGrid, beam: Beam) -> None:
+        self.mu_per_mm, self.axis = mu_per_mm, ray_axis(grid, beam)
+        spread = projection_operator(grid, beam).adjoint
+        self.slabs = [Slab(spread, WHOLE)]
+        if not torch.is_grad_enabled():
+            self.slabs = _with_rims(list(_slabs(spread, grid.shape, _bytes_per_voxel(mu_per_mm))), mu_per_mm, self.axis)
+
+    def projected(self) -> Float[Tensor, "b 1 c rows cols"]:
+        """Line integrals of the shares, ``fine_share_per_mm``."""
+        films = [apply_linear(slab.spread.adjoint, self._share(slab).flatten(0, 1)) for slab in self.slabs]
+        return torch.stack(films).sum(0).unflatten(0, (self.mu_per_mm.shape[0], 1, self.mu_per_mm.shape[1]))
+
+    def corrected(
+        self, coarse: Float[Tensor, "b 1 c rows cols"], fine: Float[Tensor, "b 1 c rows cols"]
+    ) -> Float[Tensor, "b c d h w"]:
+        """The voxels times the mean ``coarse`` of the rays that meet them, plus their share times the mean ``fine``.
+
+        Differentiable in volume and both films. Where no gradients are recorded the volume itself is corrected, equal but for
+        rounding; the shares are then used up.
+
+        Args:
+            coarse: (B, 1, C, rows, cols) what each ray is to be multiplied by.
+            fine: (B, 1, C, rows, cols) how many shares each ray is to gain, or to lose.
+
+        Returns:
+            (B, C, D, H, W), >= 0; voxels that no ray meets are unchanged.
+        """
+        if torch.is_grad_enabled():
+            return _corrected(self.mu_per_mm, self._share(self.slabs[0]), self.slabs[0].spread, coarse, fine)
+        for slab in self.slabs:
+            voxels = _windowed(self.mu_per_mm, slab.window)
+            voxels.copy_(_corrected(voxels, self._share(slab), slab.spread, coarse, fine))
+        return self.mu_per_mm
+
+    def _share(self, slab: Slab) -> Tensor:
+        voxels = _windowed(self.mu_per_mm, slab.window)
+        return fine_share_per_mm(voxels, enclosure(voxels, self.axis, slab.before, slab.behind))
 
 
-def _corrected(mu: Tensor, spread: LinearOperator, coarse: Tensor, fine: Tensor) -> Tensor:
+def _corrected(mu: Tensor, share: Tensor, spread: LinearOperator, coarse: Tensor, fine: Tensor) -> Tensor:
     """The voxels that ``spread`` fills, corrected; those that no ray meets as they were."""
     coverage = spread(torch.ones_like(coarse[0, 0, :1]))
     met = coverage > 0.0
@@ -96,10 +125,18 @@ def _corrected(mu: Tensor, spread: LinearOperator, coarse: Tensor, fine: Tensor)
     scale, shares = (
         (apply_linear(spread, film.flatten(0, 2)) / coverage).unflatten(0, mu.shape[:2]).to(mu.dtype) for film in (coarse, fine)
     )
-    return torch.where(met, mu * scale + fine_share_per_mm(mu) * shares, mu).clamp_min(0.0)
+    return torch.where(met, mu * scale + share * shares, mu).clamp_min(0.0)
 
 
-def _windowed(volume: Tensor, window: tuple[slice, ...]) -> Tensor:
+def _with_rims(slabs: list[Slab], mu: Tensor, axis: int) -> list[Slab]:
+    """The slabs, one behind the other, with the highest attenuation before and behind each."""
+    highest = [highest_along(_windowed(mu, slab.window), axis) for slab in slabs[: len(slabs) if len(slabs) > 1 else 0]]
+    before, behind = list(accumulate(highest, torch.maximum)), list(accumulate(highest[::-1], torch.maximum))[::-1]
+    rims = zip([None, *before[:-1]], [*behind[1:], None], strict=True) if highest else [(None, None)]
+    return [slab._replace(before=rim[0], behind=rim[1]) for slab, rim in zip(slabs, rims, strict=True)]
+
+
+def _windowed(volume: Tensor, window: tuple[slice, slice, slice]) -> Tensor:
     d, h, w = window
     return volume[..., d, h, w]
 
@@ -108,12 +145,10 @@ def _bytes_per_voxel(volume: Tensor) -> int:
     return volume[:, :, 0, 0, 0].numel() * volume.dtype.itemsize
 
 
-def _slabs(
-    spread: LinearOperator, shape: tuple[int, int, int], bytes_per_voxel: int
-) -> Iterator[tuple[LinearOperator, tuple[slice, ...]]]:
-    """Operators that fill a window of the volume each, and the windows; outside of them all no voxel is met."""
+def _slabs(spread: LinearOperator, shape: tuple[int, int, int], bytes_per_voxel: int) -> Iterator[Slab]:
+    """Slabs, one behind the other; outside of them all no voxel is met."""
     if not isinstance(spread, SliceSpread) or shape[0] * shape[1] * shape[2] * bytes_per_voxel <= SLAB_BYTES:
-        yield spread, (slice(None),) * 3
+        yield Slab(spread, WHOLE)
         return
     depth, y, x = spread.layout.axes
     slice_bytes = shape[y] * shape[x] * bytes_per_voxel
@@ -121,7 +156,7 @@ def _slabs(
     for start in range(0, shape[depth], thickness):
         slab = slice(start, min(start + thickness, shape[depth]))
         cut = {depth: slab, y: slice(*spread.layout.y_range), x: slice(*spread.layout.x_range)}
-        yield _of_slices(spread, slab), tuple(cut[axis] for axis in range(3))
+        yield Slab(_of_slices(spread, slab), (cut[0], cut[1], cut[2]))
 
 
 def _of_slices(spread: SliceSpread, slab: slice) -> SliceSpread:

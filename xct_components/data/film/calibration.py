@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings as python_warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from xct_components.data.film.agreement import shrunk
+from xct_components.data.film.detail import detail_reference, tamed_detail
 from xct_components.data.film.grey_reference import GreyReference
 from xct_components.data.film.reading import ChestFilm
 from xct_components.data.film.reference import FilmReference, film_reference
@@ -65,6 +66,7 @@ def calibrated_film(
     integrals, response = own_line_integrals(film, greys)
     mm_per_pixel, placement = _placement(film)
     values, covered = on_cascade_field(integrals, film.pose.middle, mm_per_pixel, rows, cols)
+    values, response = without_enhancement(film, values, covered, response, "frontal")
     record = calibration_record(film, placement, response, values, covered)
     view: ChestView = "AP" if "AP" in (film.record["view"]["user"], film.record["view"]["tags"]) else "PA"
     beam = chest_beam_covering(VolumeGrid.chest((64, 64, 64), FIELD_MM / 64), view, rows, cols)
@@ -82,6 +84,20 @@ def own_line_integrals(film: ChestFilm, greys: GreyReference) -> tuple[Float[Ten
         return pixels.clamp_min(0.0), {"curve": None, "note": "the film already holds line integrals"}
     curve, fit = fitted_response(pixels, film.pose, greys)
     return curve.line_integrals(pixels), {"curve": curve.to_json(), "fit": fit}
+
+
+def without_enhancement(
+    film: ChestFilm,
+    values: Float[Tensor, "rows cols"],
+    covered: Bool[Tensor, "rows cols"],
+    response: dict[str, Any],
+    view: Literal["frontal", "lateral"],
+) -> tuple[Float[Tensor, "rows cols"], dict[str, Any]]:
+    """The film on the cascade's field without the detail that a display added, and the response with what was found."""
+    if film.line_integrals:
+        return values, response
+    values, detail = tamed_detail(values, covered, detail_reference(view))
+    return values, {**response, "detail": detail}
 
 
 def calibration_record(

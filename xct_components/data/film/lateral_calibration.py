@@ -12,6 +12,7 @@ from xct_components.data.film.calibration import (
     calibration_record,
     on_cascade_field,
     own_line_integrals,
+    without_enhancement,
 )
 from xct_components.data.film.reading import ChestFilm
 from xct_components.data.film.reference import FilmReference, film_reference
@@ -48,6 +49,7 @@ def calibrated_lateral(
     integrals, response = own_line_integrals(film, (reference or film_reference()).lateral_greys)
     mm_per_pixel, placement = _placement(film, None if frontal is None else frontal["placement"])
     values, covered = on_cascade_field(integrals, film.pose.middle, mm_per_pixel, rows, cols)
+    values, response = without_enhancement(film, values, covered, response, "lateral")
     record = calibration_record(film, placement, response, values, covered)
     view: ChestView = "RL" if film.record["view"]["side_at_detector"] == "RL" else "LL"
     if view == "RL":
