@@ -8,9 +8,9 @@ split, the bundles and the evaluation; what is there is not done again, and a tr
 is a folder with stageN/models/model.pt: stages up to ``--trained`` begin from them, later ones are used as they are, so they
 must never have seen a patient (weights of pretrain.json have not). No left-out patient chooses an epoch: trainings validate on
 phantoms. With ``--lateral`` the cascade sees a lateral film beside the frontal one; the trainings are the same. With
-``--monai_unet "--initial FILE ..."``, the settings of ``benchmarks.monai_unet``, that network is trained in every fold too, and
-stands in the tables. What follows ``--`` is given to every training of ours. Prints the table of all patients, and what each
-stage gains over each baseline, with bootstrap intervals.
+``--monai_unet "--initial FILE ..."``, the settings of ``benchmarks.monai_unet``, that network is trained in every fold too,
+with the same films, and stands in the tables. What follows ``--`` is given to every training of ours. Prints the table of all
+patients, and what each stage gains over each baseline, with bootstrap intervals.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ from xct_components.evaluation.case_rows import Row, mean_of
 from xct_components.evaluation.summary import MAIN, gains, means
 
 BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
-#: What ``benchmarks.monai_unet`` writes, by the names of the table.
+#: What ``benchmarks.monai_unet`` writes, by the names of the table: size and folder.
 MONAI_UNET = {
-    "MONAI UNet": "64",
-    "MONAI UNet + consistency": "64_consistent",
-    "MONAI UNet (64) upsampled + consistency": "128_consistent",
+    "MONAI UNet": (64, "64"),
+    "MONAI UNet + consistency": (64, "64_consistent"),
+    "MONAI UNet (64) upsampled to 128 + consistency": (128, "128_consistent"),
+    "MONAI UNet (64) upsampled to 256 + consistency": (256, "256_consistent"),
 }
 #: Columns of evaluation.csv that say what a row is; the others are scores.
 NAMES = ("case", "size", "method")
@@ -53,7 +54,7 @@ def main() -> None:
         for stage in range(1, options.trained + 1):
             _train(fold, stage, cases, options)
         if options.monai_unet is not None:
-            _train_monai_unet(fold, options.monai_unet)
+            _train_monai_unet(fold, options)
         rows += _judged(fold, options)
     machine = describe_machine(["monai"])
     _print_tables(rows)
@@ -126,14 +127,21 @@ def _train(fold: Path, stage: int, cases: list[str], options: argparse.Namespace
     done.touch()
 
 
-def _train_monai_unet(fold: Path, settings: str) -> None:
-    output, done = fold / "monai_unet", fold / "trained_monai_unet"
+def _monai_unet(fold: Path, options: argparse.Namespace) -> Path:
+    """The folder of its volumes."""
+    return fold / ("monai_unet_lateral" if options.lateral else "monai_unet")
+
+
+def _train_monai_unet(fold: Path, options: argparse.Namespace) -> None:
+    output = _monai_unet(fold, options)
+    done = fold / f"trained_{output.name}"
     if done.exists():
         return
     print(f"{fold.name}: training MONAI's UNet", file=sys.stderr)
     command = [sys.executable, "-m", "benchmarks.monai_unet", "--prepared", str(fold / "prepared"), "--output", str(output)]
-    with (fold / "train_monai_unet.log").open("ab") as log:
-        subprocess.run([*command, *shlex.split(settings)], stdout=log, stderr=log, check=True)
+    settings = [*shlex.split(options.monai_unet), *(["--lateral"] if options.lateral else [])]
+    with (fold / f"train_{output.name}.log").open("ab") as log:
+        subprocess.run([*command, *settings], stdout=log, stderr=log, check=True)
     done.touch()
 
 
@@ -146,11 +154,8 @@ def _judged(fold: Path, options: argparse.Namespace) -> list[Row]:
         command = [sys.executable, "-m", "xct_components", "evaluate", str(fold / "prepared"), "--output", str(output)]
         bundles = ["--bundles", str(fold / "bundles"), "--stages", str(stages), "--lateral", str(lateral)]
         if peer:
-            given = [
-                f"{name}={fold / 'monai_unet' / folder}"
-                for name, folder in MONAI_UNET.items()
-                if stages > 1 or "128" not in folder
-            ]
+            finest, volumes = 64 * 2 ** (stages - 1), _monai_unet(fold, options)
+            given = [f"{name}={volumes / folder}" for name, (size, folder) in MONAI_UNET.items() if size <= finest]
             bundles += ["--baseline", ",".join(given)]
         subprocess.run([*command, *bundles], stdout=sys.stderr, check=True, env={**os.environ})
     with (output / "evaluation.csv").open(encoding="utf-8") as stream:

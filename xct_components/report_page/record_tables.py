@@ -52,7 +52,22 @@ def calibration(film: dict[str, Any], *, exact: bool) -> str:
     misfit = response.get("fit", {}).get("rms_misfit")
     said = _CURVE.format(**response["curve"])
     fitted = f"<p>{escaped(_FIT.format(misfit=misfit))}</p>" if misfit is not None else ""
-    return f"<figure>{calibration_plot(response)}<figcaption><code>{escaped(said)}</code>{fitted}</figcaption></figure>"
+    detail = _detail(response.get("detail") or {})
+    return f"<figure>{calibration_plot(response)}<figcaption><code>{escaped(said)}</code>{fitted}{detail}</figcaption></figure>"
+
+
+def _detail(detail: dict[str, Any]) -> str:
+    """What was taken off the film's detail, band by band."""
+    if "gain" not in detail:
+        return ""
+    edges = [0.0, *detail["bands_mm"]]
+    kept = [
+        f"{gain:.0%} of what is {'finer than' if low == 0.0 else f'{low:g} to'} {high:g} mm"
+        for low, high, gain in zip(edges, edges[1:], detail["gain"], strict=False)
+        if gain < 1.0
+    ]
+    said = f"Sharpened by its display: kept {', '.join(kept)}." if kept else "No more detail than films of CTs have: all kept."
+    return f"<p>{escaped(said)}</p>"
 
 
 def stage_table(record: dict[str, Any]) -> str:
