@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tests.report_page.results import CURVE, FIT
 from xct_components.report_page.record_tables import calibration
 
 
-def said_of(detail: dict[str, object] | None) -> str:
-    response = {"curve": CURVE, "fit": FIT} if detail is None else {"curve": CURVE, "fit": FIT, "detail": detail}
+def said_of(detail: Mapping[str, object] | None) -> str:
+    response = {"curve": CURVE, "fit": FIT, **({} if detail is None else {"detail": detail})}
     return calibration({"response": response}, exact=False)
 
 

@@ -130,10 +130,10 @@ def _corrected(mu: Tensor, share: Tensor, spread: LinearOperator, coarse: Tensor
 
 def _with_rims(slabs: list[Slab], mu: Tensor, axis: int) -> list[Slab]:
     """The slabs, one behind the other, with the highest attenuation before and behind each."""
-    highest = [highest_along(_windowed(mu, slab.window), axis) for slab in slabs[: len(slabs) if len(slabs) > 1 else 0]]
-    before, behind = list(accumulate(highest, torch.maximum)), list(accumulate(highest[::-1], torch.maximum))[::-1]
-    rims = zip([None, *before[:-1]], [*behind[1:], None], strict=True) if highest else [(None, None)]
-    return [slab._replace(before=rim[0], behind=rim[1]) for slab, rim in zip(slabs, rims, strict=True)]
+    highest = [highest_along(_windowed(mu, slab.window), axis) for slab in slabs]
+    before = [None, *accumulate(highest[:-1], torch.maximum)]
+    behind = [*list(accumulate(highest[:0:-1], torch.maximum))[::-1], None]
+    return [slab._replace(before=b, behind=a) for slab, b, a in zip(slabs, before, behind, strict=True)]
 
 
 def _windowed(volume: Tensor, window: tuple[slice, slice, slice]) -> Tensor:
