@@ -50,8 +50,10 @@ def fine_share_per_mm(
     Returns:
         (B, C, D, H, W), between 0 and 0.64 mu.
     """
-    of_peak = mu_per_mm / (SHARE_PEAK * water_mu_per_mm(FILM_ENERGY_KEV))
-    return mu_per_mm * of_peak / (1.0 + of_peak**6) * (OUTSIDE_SHARE + (1.0 - OUTSIDE_SHARE) * enclosed)
+    peak = SHARE_PEAK * water_mu_per_mm(FILM_ENERGY_KEV)
+    squared = (mu_per_mm / peak).square()
+    share = squared / (1.0 + squared.square() * squared)
+    return share * (OUTSIDE_SHARE * peak + (1.0 - OUTSIDE_SHARE) * peak * enclosed)
 
 
 class Slab(NamedTuple):
