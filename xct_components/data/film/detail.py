@@ -82,8 +82,7 @@ def band_strengths(line_integrals: Float[Tensor, "rows cols"], covered: Bool[Ten
     Returns:
         One number a band of ``BANDS_MM``, finest first; None if too little of the lungs is covered.
     """
-    lung = _lung(line_integrals, covered)
-    return None if lung is None else [float(band[lung].std()) for band in _bands(line_integrals)[0]]
+    return _strengths(*_bands(line_integrals), covered)
 
 
 def tamed_detail(
@@ -99,7 +98,8 @@ def tamed_detail(
     Returns:
         Line integrals >= 0, and what was done, JSON-ready: gains of 1 leave a film as it is.
     """
-    strengths = band_strengths(line_integrals, covered)
+    bands, smooth = _bands(line_integrals)
+    strengths = _strengths(bands, smooth, covered)
     if strengths is None:
         return line_integrals, {"bands_mm": list(BANDS_MM), "note": "too little of the lungs is covered to measure detail"}
     gains = [
@@ -113,7 +113,6 @@ def tamed_detail(
     }
     if min(gains) == 1.0:
         return line_integrals, record
-    bands, smooth = _bands(line_integrals)
     for gain, band in zip(gains, bands, strict=True):
         smooth = smooth + gain * band
     return smooth.clamp_min(0.0), record
@@ -130,15 +129,20 @@ def _bands(film: Tensor) -> tuple[list[Tensor], Tensor]:
     return bands, finer
 
 
-def _lung(film: Tensor, covered: Tensor) -> Tensor | None:
+def _strengths(bands: Sequence[Tensor], smooth: Tensor, covered: Tensor) -> list[float] | None:
+    lung = _lung(smooth, covered)
+    return None if lung is None else [float(band[lung].std()) for band in bands]
+
+
+def _lung(smooth: Tensor, covered: Tensor) -> Tensor | None:
+    """Where the smoothed film is darkest about the middle of the lungs; None if too little of that is covered."""
     box = torch.zeros_like(covered)
     rows, cols = (
         slice(round((0.5 - side_mm / FIELD_MM / 2) * size), round((0.5 + side_mm / FIELD_MM / 2) * size))
-        for side_mm, size in zip(LUNG_BOX_MM, film.shape, strict=True)
+        for side_mm, size in zip(LUNG_BOX_MM, smooth.shape, strict=True)
     )
     box[rows, cols] = True
     inside = box & covered
     if inside.sum() < LEAST_COVERED * box.sum():
         return None
-    smooth = _bands(film)[1]
     return inside & (smooth <= smooth[inside].quantile(LUNG_SHARE))
