@@ -36,7 +36,7 @@ def strengths_of(item: dict[str, Any], view: ChestView) -> list[float]:
     film = project(hu_to_mu_per_mm(load_case(item)["ct_hu"].float()), grid, beams)[0, 0, 0]
     strengths = band_strengths(film, torch.ones_like(film, dtype=torch.bool))
     if strengths is None:
-        raise AssertionError("a film that is covered everywhere covers its lungs")
+        raise ValueError(f"the film of {item['case']} must cover the middle of the field; was it prepared?")
     return strengths
 
 
