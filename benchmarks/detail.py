@@ -44,7 +44,8 @@ def main() -> None:
     parser.add_argument("--prepared", required=True)
     parser.add_argument("--films", required=True, type=Path)
     options = parser.parse_args()
-    films = {str(item["case"]): _film(item) for side in ("train", "val", "test") for item in tqdm(_items(options, side), side)}
+    items = [item for side in ("train", "val", "test") for item in prepared_items(options.prepared, side, SIZE)]
+    films = {str(item["case"]): _film(item) for item in tqdm(items, "projecting")}
     everywhere = torch.ones((SIZE, SIZE), dtype=torch.bool)
     strengths = {name: band_strengths(film, everywhere) or [] for name, film in films.items()}
     rows = [*_real_rows(options.films), *([name, *(f"{s:.3f}" for s in own), *[""] * 3] for name, own in strengths.items())]
@@ -60,10 +61,6 @@ def main() -> None:
         for amount in AMOUNTS
     ]
     print("\n" + markdown_table([f"unsharp mask of {MASK_MM:g} mm, times", "error as shown", "error after"], lines))
-
-
-def _items(options: argparse.Namespace, side: str) -> list[dict[str, Any]]:
-    return prepared_items(options.prepared, side, SIZE)
 
 
 def _film(item: dict[str, Any]) -> Tensor:

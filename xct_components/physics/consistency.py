@@ -207,11 +207,15 @@ def _swept(mu: Tensor, films: Tensor, grid: VolumeGrid, beams: Sequence[Beam], s
     _require_films(films, mu, beams)
     for _ in range(sweeps):
         for view, beam in enumerate(beams):
-            projected = project(mu, grid, [beam])
-            shares = RayShares(mu, grid, beam)
-            coarse, fine = film_corrections(films[:, view : view + 1], projected, shares.projected(), beam, tolerance)
-            mu = shares.corrected(coarse, fine)
+            mu = _corrected_once(mu, films[:, view : view + 1], grid, beam, tolerance)
     return mu
+
+
+def _corrected_once(mu: Tensor, film: Tensor, grid: VolumeGrid, beam: Beam, tolerance: float) -> Tensor:
+    """The volume after one film; what was needed on the way is let go before the next."""
+    projected, shares = project(mu, grid, [beam]), RayShares(mu, grid, beam)
+    coarse, fine = film_corrections(film, projected, shares.projected(), beam, tolerance)
+    return shares.corrected(coarse, fine)
 
 
 def _require_films(films: Tensor, mu: Tensor, beams: Sequence[Beam]) -> None:

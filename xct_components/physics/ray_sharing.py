@@ -86,6 +86,7 @@ class RayShares:
         self.slabs = [Slab(spread, WHOLE)]
         if not torch.is_grad_enabled():
             self.slabs = _with_rims(list(_slabs(spread, grid.shape, _bytes_per_voxel(mu_per_mm))), mu_per_mm, self.axis)
+        self._of_whole = self._made_share(self.slabs[0]) if len(self.slabs) == 1 else None
 
     def projected(self) -> Float[Tensor, "b 1 c rows cols"]:
         """Line integrals of the shares, ``fine_share_per_mm``."""
@@ -115,6 +116,10 @@ class RayShares:
         return self.mu_per_mm
 
     def _share(self, slab: Slab) -> Tensor:
+        """That of a whole volume is made once; those of slabs twice, so that no volume is held."""
+        return self._made_share(slab) if self._of_whole is None else self._of_whole
+
+    def _made_share(self, slab: Slab) -> Tensor:
         voxels = _windowed(self.mu_per_mm, slab.window)
         return fine_share_per_mm(voxels, enclosure(voxels, self.axis, slab.before, slab.behind))
 
@@ -132,6 +137,8 @@ def _corrected(mu: Tensor, share: Tensor, spread: LinearOperator, coarse: Tensor
 
 def _with_rims(slabs: list[Slab], mu: Tensor, axis: int) -> list[Slab]:
     """The slabs, one behind the other, with the highest attenuation before and behind each."""
+    if len(slabs) == 1:
+        return slabs
     highest = [highest_along(_windowed(mu, slab.window), axis) for slab in slabs]
     before = [None, *accumulate(highest[:-1], torch.maximum)]
     behind = [*list(accumulate(highest[:0:-1], torch.maximum))[::-1], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from xct_components.report_page.calibration_plot import calibration_plot
@@ -63,7 +64,7 @@ def _detail(detail: dict[str, Any]) -> str:
     edges = [0.0, *detail["bands_mm"]]
     kept = [
         f"{gain:.0%} of what is {'finer than' if low == 0.0 else f'{low:g} to'} {high:g} mm"
-        for low, high, gain in zip(edges, edges[1:], detail["gain"], strict=False)
+        for (low, high), gain in zip(pairwise(edges), detail["gain"], strict=True)
         if gain < 1.0
     ]
     said = f"Sharpened by its display: kept {', '.join(kept)}." if kept else "No more detail than films of CTs have: all kept."
