@@ -77,8 +77,8 @@ def _case(cascade: UnifiedHybridViTCascade, options: argparse.Namespace, case: s
         result = StageInferer()(film, stage, coarse_hu=mean_hu, **settings)
         if number > 1:
             rows[f"{size}: previous stage, upsampled"] = judge(result.prior_hu)
-        elif stage.regression is not None:
-            rows[f"{size}: regression on the film"] = judge(result.prior_hu)
+        elif stage.multi_atlas is not None:
+            rows[f"{size}: CTs bent to the film"] = judge(result.prior_hu)
         mean_hu = result.volume_hu
         rows[f"{size}: stage {number}, mean"] = judge(mean_hu)
         if not options.samples:

@@ -40,6 +40,7 @@ LAYERS = {
     "report_page": 6,
     "calibrate_deviation_command": 7,
     "evaluate_command": 7,
+    "hold_cts_command": 7,
     "generated_files": 7,
     "batch": 8,
     "generate_command": 9,

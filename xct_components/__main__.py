@@ -30,6 +30,7 @@ from xct_components.evaluate_command import evaluate
 from xct_components.failures import MEANINGS, ExitCode, Failure, InputWarning, UsageFailure, first_line, is_out_of_memory
 from xct_components.film_command import film
 from xct_components.generate_command import generate
+from xct_components.hold_cts_command import hold_cts
 from xct_components.info_command import info
 from xct_components.pacs_command import pacs
 from xct_components.prepare_command import prepare
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., Sequence[object]]] = {
     "evaluate": evaluate,
     "film": film,
     "generate": generate,
+    "hold-cts": hold_cts,
     "info": info,
     "pacs": pacs,
     "prepare": prepare,

@@ -222,8 +222,10 @@ def _stage_rows(stage: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "  sha256", f"{stage['sha256']} ({matches[stage['matches']]})" if stage["sha256"] else "NO WEIGHTS"
     training, metrics = stage["training"], stage["training"].get("metrics", {})
     figures = [f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, float)]
-    if training:
-        yield "  training", ", ".join([f"epoch {training.get('epoch', 'unknown')}", *figures[:3]])
+    what = {"epoch": f"epoch {training.get('epoch')}", "held_cts": f"{training.get('held_cts')} CTs put in by xct hold-cts"}
+    known = [text for name, text in what.items() if name in training] + figures[:3]
+    if known:
+        yield "  training", ", ".join(known)
     yield "  deviation", _deviation(training.get("deviation_factors", []))
 
 

@@ -60,7 +60,7 @@ def tiny_network(stage: int) -> dict[str, Any]:
         "precision": "fp32",
         "volume_shape": [TINY_SIZE[stage]] * 3,
         "spacing_mm": FIELD_MM / TINY_SIZE[stage],
-        "regression_rank": 4 if stage == 1 else 0,
+        "atlas_cts": 4 if stage == 1 else 0,
         "needs_coarse": stage > 1,
     }
 

@@ -41,7 +41,7 @@ def small_stage(
     loud: bool = True,
     use_depth_lifting: bool = True,
     needs_coarse: bool = False,
-    regression_rank: int = 0,
+    atlas_cts: int = 0,
     **network: Any,
 ) -> CascadeStage:
     """A stage over 320 mm with a measured atlas, in float32.
@@ -51,7 +51,7 @@ def small_stage(
         loud: give the layers that start at zero random weights, so that every input can matter.
         use_depth_lifting: of the stage.
         needs_coarse: of the stage.
-        regression_rank: of the stage; nothing is measured yet.
+        atlas_cts: of the stage; it holds none yet.
         network: settings of ``small_network``.
     """
     patch = network.get("patch", 2)
@@ -66,7 +66,7 @@ def small_stage(
         embedding=EMBEDDING,
         depth_bins=SIDE,
         use_depth_lifting=use_depth_lifting,
-        regression_rank=regression_rank,
+        atlas_cts=atlas_cts,
         precision="fp32",
     )
     stage.atlas.tissue.copy_(_measured_atlas())

@@ -17,7 +17,7 @@ from xct_components.networks.cascade_stage import CascadeStage
 from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.consistency import relative_film_error
-from xct_components.training.prepare_batch import PrepareStageBatch, consistency_of, means_of
+from xct_components.training.prepare_batch import PrepareStageBatch, consistency_of, means_of, names_of
 from xct_components.training.stage_batch import StageBatch
 
 #: What consistency leaves on voxels of 20 mm, where borders are steps of one voxel (0.01 on those of the first stage).
@@ -106,10 +106,28 @@ def test_a_later_stage_starts_from_its_parents_output_or_from_the_truth_made_coa
     from_atlas = PrepareStageBatch(stage).batch(cases)
     rendered = render_batch(cases, rows=SIDE, cols=SIDE)
     consistency = consistency_of(rendered)
-    coarse = means_of([parent], rendered, consistency) if real else rendered.ct_hu
+    coarse = means_of([parent], rendered, consistency, names_of(cases)) if real else rendered.ct_hu
     expected = stage.prior_hu(batch.film, batch.fields, beams, consistency, coarse)
     assert torch.equal(batch.prior_hu, expected)
     assert not torch.equal(batch.prior_hu, from_atlas.prior_hu)
+
+
+@pytest.mark.parametrize("parents", [False, True])
+def test_no_case_starts_from_the_ct_of_its_own_patient(parents: bool) -> None:
+    """Whatever stands there in its place; another patient's does change it."""
+    first = small_stage(atlas_cts=3)
+    prepare = (
+        PrepareStageBatch(small_stage(needs_coarse=True), [first], real_coarse_share=1.0)
+        if parents
+        else PrepareStageBatch(first)
+    )
+    cases, held = drawn(phantoms(**PLAIN)), first.multi_atlas
+    held.measure(phantoms(**PLAIN).patients(2))
+    before = prepare.batch(cases).prior_hu
+    held.ct[0] = held.ct[0].flip(1)
+    after = prepare.batch(cases).prior_hu
+    assert torch.equal(after[0], before[0])
+    assert not torch.equal(after[1], before[1])
 
 
 def test_noise_on_the_coarse_volume_is_as_large_as_it_is_told(stage: CascadeStage, parent: CascadeStage) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from monai.data import Dataset
 
 from tests.networks.small_stages import chest_hu, small_stage
 from tests.training.small_training import drawn, phantoms
+from xct_components.data.cases.cases import TrainingCases
 from xct_components.networks.atlas import Atlas
+from xct_components.networks.multi_atlas import BYTE_LOWEST_HU, BYTE_STEP_HU, key_of
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.tissue_groups import tissue_mu_per_mm
 from xct_components.training.prepare_batch import PrepareStageBatch
@@ -48,6 +51,29 @@ def test_an_atlas_that_was_measured_stays() -> None:
     measure_statistics(prepare, [drawn(phantoms())])
     assert torch.equal(stage.atlas.tissue, before)
     assert prepare.real_coarse_share == 0.3
+
+
+def test_a_stage_keeps_the_cts_of_its_patients_as_they_are() -> None:
+    stage = small_stage(atlas_cts=3)
+    stage.atlas.tissue.zero_()
+    cases = phantoms(seed=1)
+    measure_statistics(PrepareStageBatch(stage), [drawn(cases)], cases.patients(3))
+    held = stage.multi_atlas
+    assert held.key.tolist() == [key_of("phantom-0"), key_of("phantom-1"), 0]
+    for kept, (_, ct_hu) in zip(held.ct, cases.patients(3), strict=False):
+        own = kept.float() * BYTE_STEP_HU + BYTE_LOWEST_HU
+        assert float((own - ct_hu.clamp(BYTE_LOWEST_HU, 1526.0)).abs().amax()) <= BYTE_STEP_HU / 2
+
+
+def test_patients_are_told_apart_and_stand_before_phantoms() -> None:
+    def cases(*names: str) -> TrainingCases:
+        volume = torch.zeros(1, 1, 4, 4, 4, dtype=torch.int16)
+        return TrainingCases(Dataset([{"case": name, "ct_hu": volume + k} for k, name in enumerate(names)]))
+
+    mixed = cases("b", "phantom-0", "a", "b", "c", "a", "d")
+    assert [(name, int(ct_hu[0, 0, 0, 0, 0])) for name, ct_hu in mixed.patients(9)] == [("a", 2), ("b", 0), ("c", 4), ("d", 6)]
+    assert [name for name, _ in mixed.patients(2)] == ["a", "c"]
+    assert [name for name, _ in cases("phantom-1", "phantom-0").patients(9)] == ["phantom-0", "phantom-1"]
 
 
 def test_the_atlas_of_one_chest_is_that_chest() -> None:

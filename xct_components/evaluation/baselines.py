@@ -21,8 +21,8 @@ from xct_components.physics.projector import project
 TRAIN = "train"
 MEAN, MEASURED, ATLAS = "mean volume", "atlas without film", "atlas + consistency"
 NEIGHBOUR, PREVIOUS = "nearest film's CT", "previous stage + consistency"
-#: What the first stage starts from, if films move its atlas: linear regression, and no network.
-REGRESSION = "regression on the film + consistency"
+#: What the first stage starts from, if it holds CTs: other patients, bent to the film, and no network.
+BENT = "CTs bent to the film + consistency"
 
 
 @dataclass(frozen=True, eq=False)

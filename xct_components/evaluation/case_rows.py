@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from xct_components.evaluation.baselines import PREVIOUS, REGRESSION, TrainSide, baseline_volumes
+from xct_components.evaluation.baselines import BENT, PREVIOUS, TrainSide, baseline_volumes
 from xct_components.evaluation.given_volumes import given_volumes
 from xct_components.evaluation.held_out_case import HeldOutCase
 from xct_components.metrics.image import Window
@@ -88,8 +88,8 @@ def predictions(
 
     def keep_mean(number: int, result: StageResult, _: VolumeGrid) -> None:
         size = stages[number - 1].field.shape[0]
-        if number > 1 or stages[0].regression is not None:
-            made.volumes[size][PREVIOUS if number > 1 else REGRESSION] = result.prior_hu.cpu()
+        if number > 1 or stages[0].multi_atlas is not None:
+            made.volumes[size][PREVIOUS if number > 1 else BENT] = result.prior_hu.cpu()
         made.volumes[size][mean_of(number)] = result.volume_hu.cpu()
 
     def keep_sample(number: int, result: StageResult, _: VolumeGrid) -> None:

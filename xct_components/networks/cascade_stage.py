@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.networks.atlas import Atlas
-from xct_components.networks.atlas_regression import REGRESSION_SIDE, AtlasRegression, FilmToScores
 from xct_components.networks.depth_lifting import DepthLifting, LiftedDepth, lifted_mu_per_mm
 from xct_components.networks.deviation_factors import DeviationFactors
 from xct_components.networks.embeddings import PreviousStageEmbedding
 from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU, explained_hu, explained_mu_as_hu
 from xct_components.networks.film_lift import FilmLift
 from xct_components.networks.hybrid_vit_unet import HybridViTUNet
+from xct_components.networks.multi_atlas import MultiAtlas
 from xct_components.networks.precision import Precision, network_autocast
 from xct_components.networks.stage_conditions import (
     Column,
@@ -38,6 +38,8 @@ from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
 from xct_components.physics.consistency import Consistency, HardConsistency
 from xct_components.physics.projector import sample_along_rays
 
+#: CTs of other patients are kept at most so fine.
+MULTI_ATLAS_SIDE = 64
 #: The lifted attenuation is built at most so fine and then interpolated: its bins are no finer.
 LIFTED_SIZE = 64
 
@@ -62,7 +64,7 @@ class CascadeStage(nn.Module):
         embedding: width of the embedding.
         depth_bins: of the lifting.
         use_depth_lifting: spread film features by a learned depth distribution; otherwise evenly along rays.
-        regression_rank: components along which the film moves the atlas before consistency; 0 starts from the atlas as it is.
+        atlas_cts: CTs of other patients, at most, that films bend to themselves before consistency; 0 starts from the atlas.
         precision: of the network; physics is always float32. "auto" takes bf16 where the processor computes it.
 
     Raises:
@@ -85,7 +87,7 @@ class CascadeStage(nn.Module):
         embedding: int = 256,
         depth_bins: int = 64,
         use_depth_lifting: bool = True,
-        regression_rank: int = 0,
+        atlas_cts: int = 0,
         precision: Precision = "auto",
     ) -> None:
         super().__init__()
@@ -98,8 +100,8 @@ class CascadeStage(nn.Module):
         self.field = VolumeGrid.chest(volume_shape, spacing_mm)
         self.previous = PreviousStageEmbedding(embedding)
         self.atlas = Atlas()
-        size = [min(n, REGRESSION_SIDE) for n in self.field.shape]
-        self.regression = AtlasRegression(regression_rank, size) if regression_rank else None
+        size = [min(n, MULTI_ATLAS_SIDE) for n in self.field.shape]
+        self.multi_atlas = MultiAtlas(atlas_cts, size) if atlas_cts else None
         self.lifting = DepthLifting(encoder_channels[0], depth_bins) if use_depth_lifting else None
         pairs = zip(encoder_channels, network.widths, strict=False)
         self.lifts = nn.ModuleList(FilmLift(film, width, by_depth=use_depth_lifting) for film, width in pairs)
@@ -151,7 +153,7 @@ class CascadeStage(nn.Module):
         coarse_hu: Tensor | None = None,
         *,
         seen: SeenFilms | None = None,
-        film_to_scores: Sequence[FilmToScores | None] | None = None,
+        without: Sequence[str] | None = None,
     ) -> Tensor:
         """The volume the stage starts from: the atlas or the previous stage's volume, made to explain the films.
 
@@ -160,17 +162,17 @@ class CascadeStage(nn.Module):
             fields: the stage's whole field, one grid per sample.
             beams: V exposures per sample.
             consistency: how far each sample's films are to be believed.
-            coarse_hu: (B, 1, d, h, w) the previous stage's volume on the same field; None starts from the atlas, which the
-                films move if the stage has a regression.
+            coarse_hu: (B, 1, d, h, w) the previous stage's volume on the same field; None starts from the CTs of other
+                patients that the stage holds, bent to the films, or from the atlas if it holds none.
             seen: the films over the whole field, where ``film`` is cut to what was measured.
-            film_to_scores: per sample, another map of the regression than the stage's own: see ``training.cross_fit``.
+            without: per sample, the patient whose own CT must not be among those, as in training.
 
         Returns:
             (B, 1, D, H, W) in HU.
         """
         size = fields[0].shape
         if coarse_hu is None:
-            start = self._atlas_of(seen or SeenFilms(film, beams), fields, consistency, film_to_scores)
+            start = self._atlas_of(seen or SeenFilms(film, beams), fields, consistency, without)
         else:
             start = hu_to_mu_per_mm(F.interpolate(coarse_hu, size=size, mode="trilinear"))
         return explained_mu_as_hu(start, film, fields, beams, consistency)
@@ -249,15 +251,15 @@ class CascadeStage(nn.Module):
         seen: SeenFilms,
         fields: Sequence[VolumeGrid],
         consistency: Sequence[Consistency],
-        film_to_scores: Sequence[FilmToScores | None] | None,
+        without: Sequence[str] | None,
     ) -> Tensor:
-        """The atlas of each sample, per mm."""
+        """What each sample starts from, per mm."""
         atlas, count = self.atlas.mu_per_mm(fields[0].shape), len(fields)
-        if self.regression is None:
+        if self.multi_atlas is None:
             return atlas.expand(count, -1, -1, -1, -1)
-        maps = [None] * count if film_to_scores is None else film_to_scores
-        samples = zip(seen.film, fields, seen.beams, consistency, maps, strict=True)
-        return torch.cat([self.regression.moved(atlas, *sample) for sample in samples])
+        names = [None] * count if without is None else without
+        samples = zip(seen.film, fields, seen.beams, consistency, names, strict=True)
+        return torch.cat([self.multi_atlas.bent(atlas, *sample) for sample in samples])
 
     def _lifted_hu(self, lifted: LiftedDepth, film: Tensor, fields: Sequence[VolumeGrid], beams: list[list[Beam]]) -> Tensor:
         size, (rows, cols) = fields[0].shape, lifted.log_mass.shape[-2:]

@@ -14,9 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 from xct_components.data.cases.cases import TrainingCases
 from xct_components.training.prepare_batch import PrepareStageBatch
 from xct_components.training.processes import place_among_processes
-from xct_components.training.progress import counted
 from xct_components.training.released_weights import write_weights
-from xct_components.training.statistics import measure_regression, measure_statistics, two_film_batches
+from xct_components.training.statistics import measure_statistics
 
 Engine = Any  # ignite.engine.Engine; ignite is loaded when a training is
 
@@ -52,29 +51,20 @@ class ChooseAnew:
 
 
 class MeasureStatistics:
-    """Atlas, its regression and scales before the first step, unless the stage has them.
+    """Atlas, CTs that films bend, and scales before the first step, unless the stage has them.
 
     Args:
         prepare: of the trainer.
         cases: what is trained on.
         count: cases to look at.
-        regression_count: cases to measure the regression on; None for ``count``.
         batch_size: cases at a time.
         again: measure them anew at the beginning of a training that starts from weights of other cases.
     """
 
     def __init__(
-        self,
-        prepare: PrepareStageBatch,
-        cases: TrainingCases,
-        count: int = 128,
-        batch_size: int = 4,
-        *,
-        regression_count: int | None = None,
-        again: bool = False,
+        self, prepare: PrepareStageBatch, cases: TrainingCases, count: int = 128, batch_size: int = 4, *, again: bool = False
     ) -> None:
         self.prepare, self.cases, self.count, self.batch_size, self.again = prepare, cases, count, batch_size, again
-        self.regression_count = count if regression_count is None else regression_count
 
     def attach(self, engine: Engine) -> None:
         """Hook into the trainer."""
@@ -84,27 +74,14 @@ class MeasureStatistics:
 
     def __call__(self, engine: Engine) -> None:
         """Before the first epoch."""
-        if self.prepare.stage.atlas.is_measured and (not self.again or engine.state.iteration):
-            self._fit_folds(engine)
+        stage = self.prepare.stage
+        if stage.atlas.is_measured and (not self.again or engine.state.iteration):
             return
-        asked = self.count, self.regression_count if self.prepare.stage.regression is not None else 0
-        engine.logger.info("measuring atlas and scales on %d cases, the regression on %d", *asked)
-        self.prepare.stage.atlas.tissue.zero_()
-        scales = measure_statistics(self.prepare, list(self._batches(self.count)), self._regression_batches())
+        stage.atlas.tissue.zero_()
+        kept = () if stage.multi_atlas is None else self.cases.patients(stage.multi_atlas.count)
+        engine.logger.info("measuring atlas and scales on %d cases", self.count)
+        scales = measure_statistics(self.prepare, list(self._batches(self.count)), kept)
         engine.logger.info("measured on %d cases: %s", self.count, {name: round(value, 1) for name, value in scales.items()})
-
-    @torch.no_grad()
-    def _fit_folds(self, engine: Engine) -> None:
-        """The regressions of weights that were measured before know all their cases."""
-        folds = self.prepare.cross_fit
-        if folds is not None and not folds.is_fitted and self.prepare.stage.regression is not None:
-            engine.logger.info("measuring what %d cases tell of each other's films", self.regression_count)
-            batches = two_film_batches(self.prepare, self._regression_batches())
-            measure_regression(self.prepare.stage, batches, folds, anew=False)
-
-    def _regression_batches(self) -> Iterable[Sequence[dict[str, Any]]]:
-        batches = -(-min(self.regression_count, len(self.cases)) // self.batch_size)
-        return counted(self._batches(self.regression_count), batches, "films that move the atlas")
 
     def _batches(self, count: int) -> Iterable[Sequence[dict[str, Any]]]:
         step = max(1, len(self.cases) // count)

@@ -15,17 +15,16 @@ from xct_components.diffusion.schedule import PURE_NOISE_SHARE, draw_times
 from xct_components.geometry import Beam, ChestView
 from xct_components.losses.hybrid import HybridLoss
 from xct_components.losses.stage_terms import StageTerms
-from xct_components.networks.atlas_regression import FilmToScores
 from xct_components.networks.cascade_stage import CascadeStage
 from xct_components.networks.stage_conditions import Column
 from xct_components.physics.consistency import Consistency
-from xct_components.training.cross_fit import CrossFit
 from xct_components.training.prepare_batch import (
     chances_of,
     consistency_of,
     draw_column,
     drawn_noise,
     in_range,
+    names_of,
     require_column,
     seen_by,
 )
@@ -68,7 +67,7 @@ class JointBatch:
         time: per stage (B,) diffusion time.
         film_present: (B,) 0 where the networks must do without the film.
         column: the full-depth column that the last stage is trained on; None for the whole volume.
-        film_to_scores: B, maps of the first stage's regression that have not seen the case; None for the stage's own.
+        names: B, of the patients: the first stage must not start from their own CTs; None for nobody's.
     """
 
     seen: list[TrainingBatch]
@@ -77,7 +76,7 @@ class JointBatch:
     time: list[Tensor]
     film_present: Tensor
     column: Column | None = None
-    film_to_scores: list[FilmToScores | None] | None = None
+    names: list[str] | None = None
 
 
 class PrepareJointBatch:
@@ -89,7 +88,6 @@ class PrepareJointBatch:
         pure_noise_share: as for ``PrepareStageBatch``.
         film_dropout: likewise.
         column_pixels: likewise, for the last stage alone.
-        cross_fit: likewise, for the first stage alone.
 
     Raises:
         ValueError: if columns do not fit the last stage's network or film.
@@ -103,9 +101,7 @@ class PrepareJointBatch:
         pure_noise_share: float = PURE_NOISE_SHARE,
         film_dropout: float = 0.1,
         column_pixels: int = 0,
-        cross_fit: CrossFit | None = None,
     ) -> None:
-        self.cross_fit = cross_fit
         self.stages, self.views, self.column_pixels = stages_of(stages), tuple(views), column_pixels
         self.pure_noise_share, self.film_dropout = pure_noise_share, film_dropout
         require_column(self.stages[-1], column_pixels)
@@ -133,13 +129,7 @@ class PrepareJointBatch:
         times = [torch.cat([self._time(chance) for chance in chances]).to(device) for _ in self.stages]
         noise = [drawn_noise(chances, (1, *self._size(stage, column))).to(device) for stage in self.stages]
         seen = [*(seen_by(stage, rendered) for stage in self.stages[:-1]), rendered]
-        unseen = None if self.cross_fit is None else [self.cross_fit.without(case["case"]) for case in cases]
-        return JointBatch(seen, consistency_of(rendered), noise, times, present.to(device), column, unseen)
-
-    def two_films(self, cases: Sequence[Mapping[str, Any]], device: str | torch.device = "cpu") -> TrainingBatch:
-        """The cases with a frontal and a lateral film, in the voxels and pixels of the first stage."""
-        rows, cols = self.stages[-1].film_shape
-        return seen_by(self.stages[0], render_batch(cases, rows=rows, cols=cols, views=("PA", "LL"), device=device))
+        return JointBatch(seen, consistency_of(rendered), noise, times, present.to(device), column, names_of(cases))
 
     def _time(self, chance: torch.Generator) -> Tensor:
         return draw_times(1, chance, pure_noise_share=self.pure_noise_share)
@@ -208,9 +198,7 @@ def stage_batch(batch: JointBatch, number: int, stage: CascadeStage, coarse_hu: 
         fields=seen.grids,
         beams=beams,
         truth_hu=in_range(seen),
-        prior_hu=stage.prior_hu(
-            seen.film, seen.grids, beams, batch.consistency, coarse_hu, film_to_scores=batch.film_to_scores
-        ),
+        prior_hu=stage.prior_hu(seen.film, seen.grids, beams, batch.consistency, coarse_hu, without=batch.names),
         coarse_noise=torch.zeros_like(batch.film_present),
         film_present=batch.film_present,
         noise=batch.noise[number],

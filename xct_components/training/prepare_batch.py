@@ -17,7 +17,6 @@ from xct_components.networks.cascade_stage import CascadeStage
 from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.networks.stage_conditions import Column
 from xct_components.physics.consistency import Consistency, HardConsistency, SoftConsistency
-from xct_components.training.cross_fit import CrossFit
 from xct_components.training.stage_batch import StageBatch
 
 #: Largest standard deviation of the noise that a previous stage's volume is given, in HU.
@@ -42,13 +41,12 @@ class PrepareStageBatch:
         coarse_noise: largest level of noise on the coarse volume, 0 to 1 (1: 100 HU).
         column_pixels: rows and columns of the full-depth column that a batch is trained on, a multiple of the network's
             coarsest voxels; 0 trains on whole volumes.
-        cross_fit: regressions of the atlas that have not seen the case whose prior they make.
 
     Raises:
         ValueError: if columns do not fit the network or the film.
     """
 
-    def __init__(  # noqa: PLR0913 - how batches are made, each named in a bundle's JSON
+    def __init__(
         self,
         stage: CascadeStage,
         parents: Sequence[CascadeStage] = (),
@@ -61,9 +59,7 @@ class PrepareStageBatch:
         real_coarse_share: float = 0.7,
         coarse_noise: float = 0.5,
         column_pixels: int = 0,
-        cross_fit: CrossFit | None = None,
     ) -> None:
-        self.cross_fit = cross_fit
         self.stage, self.parents, self.views = stage, list(parents), tuple(views)
         self.second_view, self.second_view_share = second_view, second_view_share
         self.pure_noise_share, self.film_dropout = pure_noise_share, film_dropout
@@ -91,9 +87,9 @@ class PrepareStageBatch:
         beams: list[list[Beam]] = [list(views) for views in rendered.beams]
         explain = consistency_of(rendered)
         column = draw_column(self.stage, self.column_pixels, chances[0])
-        coarse, level = self._coarse(rendered, explain, chances)
-        unseen = None if self.cross_fit is None else [self.cross_fit.without(case["case"]) for case in cases]
-        prior_hu = self.stage.prior_hu(rendered.film, rendered.grids, beams, explain, coarse, film_to_scores=unseen)
+        names = names_of(cases)
+        coarse, level = self._coarse(rendered, explain, chances, names)
+        prior_hu = self.stage.prior_hu(rendered.film, rendered.grids, beams, explain, coarse, without=names)
         size = prior_hu.shape[2:] if column is None else (prior_hu.shape[2], self.column_pixels, self.column_pixels)
         present = [float(not happens(chance, self.film_dropout)) for chance in chances]
         times = [draw_times(1, chance, pure_noise_share=self.pure_noise_share) for chance in chances]
@@ -111,10 +107,6 @@ class PrepareStageBatch:
             column=column,
         )
 
-    def two_films(self, cases: Sequence[Mapping[str, Any]], device: str | torch.device = "cpu") -> TrainingBatch:
-        """The cases with a frontal and a lateral film: no stage is run."""
-        return self._rendered(cases, device, ("PA", "LL"))
-
     def truth_hu(self, cases: Sequence[Mapping[str, Any]], device: str | torch.device = "cpu") -> Tensor:
         """The CTs of ``batch`` alone, (B, 1, D, H, W): no stage is run."""
         return in_range(self._rendered(cases, device, self.views))
@@ -130,7 +122,7 @@ class PrepareStageBatch:
         return (*self.views, self.second_view) if second else self.views
 
     def _coarse(
-        self, rendered: TrainingBatch, explain: list[Consistency], chances: Sequence[torch.Generator]
+        self, rendered: TrainingBatch, explain: list[Consistency], chances: Sequence[torch.Generator], names: Sequence[str]
     ) -> tuple[Tensor | None, Tensor]:
         """The previous stage's volume and the level of noise on it, (B,)."""
         if not self.parents:
@@ -138,7 +130,8 @@ class PrepareStageBatch:
         coarse = F.interpolate(rendered.ct_hu, size=self.parents[-1].field.shape, mode="area")
         real = [i for i, chance in enumerate(chances) if happens(chance, self.real_coarse_share)]
         if real:
-            coarse[real] = means_of(self.parents, _picked(rendered, real), [explain[i] for i in real])
+            some = [explain[i] for i in real], [names[i] for i in real]
+            coarse[real] = means_of(self.parents, _picked(rendered, real), *some)
         level = torch.tensor([self.coarse_noise * between(chance, 0.0, 1.0) for chance in chances])
         noise = drawn_noise(chances, tuple(coarse.shape[1:])).to(coarse)
         return coarse + COARSE_NOISE_HU * level.to(coarse)[:, None, None, None, None] * noise, level
@@ -147,6 +140,11 @@ class PrepareStageBatch:
 def chances_of(cases: Sequence[Mapping[str, Any]]) -> list[torch.Generator]:
     """The chance of each case's noise, time and prior; it belongs to the case, not to its batch."""
     return [case_generator(int(case["exposure"]["noise_seed"]), 0, 0) for case in cases]
+
+
+def names_of(cases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of each case the patient's name: it stays through all augmentations."""
+    return [str(case["case"]) for case in cases]
 
 
 def require_column(stage: CascadeStage, pixels: int) -> None:
@@ -194,13 +192,15 @@ def seen_by(stage: CascadeStage, rendered: TrainingBatch) -> TrainingBatch:
 
 
 @torch.no_grad()
-def means_of(stages: Sequence[CascadeStage], rendered: TrainingBatch, explain: Sequence[Consistency]) -> Tensor:
-    """The one-step means of stages in a chain: (B, 1, D, H, W) of the last one, in HU."""
+def means_of(
+    stages: Sequence[CascadeStage], rendered: TrainingBatch, explain: Sequence[Consistency], names: Sequence[str]
+) -> Tensor:
+    """The one-step means of stages in a chain: (B, 1, D, H, W) of the last one, in HU; made without the patients' own CTs."""
     volume_hu: Tensor | None = None
     for stage in stages:
         seen = seen_by(stage, rendered)
         views = [list(sample) for sample in seen.beams]
-        prior_hu = stage.prior_hu(seen.film, seen.grids, views, explain, volume_hu)
+        prior_hu = stage.prior_hu(seen.film, seen.grids, views, explain, volume_hu, without=names)
         volume_hu = stage.mean_hu(stage.condition(seen.film, seen.grids, views, prior_hu), explain)
     if volume_hu is None:
         raise ValueError("stages must hold at least one stage, got none")

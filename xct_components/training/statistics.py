@@ -1,4 +1,4 @@
-"""What a stage must know about its training data before it can learn: the atlas, how films move it, and three scales."""
+"""What a stage must know about its training data before it can learn: the atlas, CTs that films bend, and three scales."""
 
 from __future__ import annotations
 
@@ -8,27 +8,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xct_components.data.cases.cases import TrainingBatch
 from xct_components.networks.cascade_stage import CascadeStage
-from xct_components.training.cross_fit import CrossFit
 from xct_components.training.prepare_batch import PrepareStageBatch
 from xct_components.training.progress import counted
-from xct_components.training.regression_fit import RegressionCases, fit_regression, scores_of
 
 Cases = Sequence[Mapping[str, Any]]
 
 
 def measure_statistics(
-    prepare: PrepareStageBatch, batches: Iterable[Cases], regression_batches: Iterable[Cases] | None = None
+    prepare: PrepareStageBatch, batches: Iterable[Cases], patients: Iterable[tuple[str, Tensor]] = ()
 ) -> dict[str, float]:
-    """Measure the atlas, its regression, the mean and deviation of HU, and the size of the residual.
+    """Measure the atlas, keep CTs that films bend, and measure the mean and deviation of HU and the size of the residual.
 
-    They become part of the stage's weights; the regressions of ``prepare.cross_fit`` do not.
+    They become part of the stage's weights.
 
     Args:
         prepare: makes batches of the stage; ``prepare.stage`` is changed.
         batches: lists of training cases, gone through twice.
-        regression_batches: what the regression is measured on; None for ``batches``. It has more to learn than a mean.
+        patients: names and CTs (1, 1, D, H, W) in HU, for a stage that holds some.
 
     Returns:
         The scales in HU, for the log.
@@ -36,8 +33,8 @@ def measure_statistics(
     stage, kept = prepare.stage, list(batches)
     if not stage.atlas.is_measured:
         stage.atlas.measure(prepare.truth_hu(cases) for cases in counted(kept, len(kept), "atlas"))
-        gathered = kept if regression_batches is None else regression_batches
-        measure_regression(stage, two_film_batches(prepare, gathered), prepare.cross_fit, anew=True)
+        if stage.multi_atlas is not None:
+            stage.multi_atlas.measure(patients)
     scales = Scales()
     real_only = prepare.real_coarse_share
     prepare.real_coarse_share = 1.0  # the residual of the stage in use: over real outputs of the stage before
@@ -46,38 +43,6 @@ def measure_statistics(
         scales.add(batch.truth_hu, batch.prior_hu)
     prepare.real_coarse_share = real_only
     return scales.settle(stage)
-
-
-def measure_regression(
-    stage: CascadeStage, batches: Iterable[tuple[Sequence[str], TrainingBatch]], cross_fit: CrossFit | None, *, anew: bool
-) -> None:
-    """Measure how films move the atlas, and the same without each fold of the cases.
-
-    Args:
-        stage: one without a regression is left as it is.
-        batches: names of the cases, and the cases with a frontal and a lateral film.
-        cross_fit: what is measured without each fold; None for nothing.
-        anew: whether to measure the stage's own regression; otherwise it stays, and the folds are told by its components.
-    """
-    if stage.regression is None:
-        return
-    gathered = RegressionCases()
-    for names, rendered in batches:
-        gathered.add(names, rendered, stage.atlas, stage.regression.size)
-    if anew:
-        fit_regression(stage.regression, gathered)
-    if cross_fit is not None:
-        cross_fit.fit(gathered.names, torch.stack(gathered.features), scores_of(stage.regression, gathered))
-
-
-def two_film_batches(prepare: PrepareStageBatch, batches: Iterable[Cases]) -> Iterable[tuple[list[str], TrainingBatch]]:
-    """What ``measure_regression`` asks for."""
-    return ((names_of(cases), prepare.two_films(cases)) for cases in batches)
-
-
-def names_of(cases: Cases) -> list[str]:
-    """Of each case the patient's name: it stays through all augmentations."""
-    return [str(case["case"]) for case in cases]
 
 
 class Scales:

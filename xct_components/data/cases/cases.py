@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import monai.data
 
 Cache = Literal["none", "memory", "disk"]
+
+#: How the names of phantoms begin.
+PHANTOM = "phantom-"
 
 
 class TrainingBatch(NamedTuple):
@@ -85,7 +88,7 @@ def present_items(prepared: str | Path, side: str, size: int | str) -> list[dict
 def phantom_items(count: int, size: int, first_seed: int = 0) -> list[dict[str, Any]]:
     """One item per random thorax: seeds ``first_seed`` onwards, on the cascade's grid of ``size`` voxels."""
     grid = VolumeGrid.chest((size, size, size), FIELD_MM / size).to_json()
-    return [{"case": f"phantom-{seed}", "phantom_seed": seed, "grid": grid} for seed in range(first_seed, first_seed + count)]
+    return [{"case": f"{PHANTOM}{seed}", "phantom_seed": seed, "grid": grid} for seed in range(first_seed, first_seed + count)]
 
 
 def mixed_items(
@@ -159,6 +162,14 @@ class TrainingCases(Dataset[dict[str, Any]]):
     ) -> None:
         self.volumes, self.seed, self.epoch = volumes, seed, 0
         self.augment, self.randomize_exposure = augment, randomize_exposure
+
+    def patients(self, count: int) -> Iterator[tuple[str, Tensor]]:
+        """Up to ``count`` different ones as they are, evenly chosen: name and (1, 1, D, H, W) HU; phantoms where all are."""
+        first = {str(item["case"]): i for i, item in reversed(list(enumerate(self.volumes.data)))}
+        names = sorted(name for name in first if not name.startswith(PHANTOM)) or sorted(first)
+        for k in range(min(count, len(names))):
+            name = names[k * len(names) // min(count, len(names))]
+            yield name, self.volumes[first[name]]["ct_hu"].float()
 
     def __len__(self) -> int:
         """Cases an epoch."""

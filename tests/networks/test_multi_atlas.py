@@ -1,0 +1,200 @@
+"""CTs bent to a film: beside the patient they came from, in other rooms, mirrored, and where there is nothing to bend."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.networks.small_stages import chest_hu as narrow_or_broad
+from tests.networks.small_stages import film_of as film_on
+from tests.networks.small_stages import hard, small_stage
+from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
+from xct_components.networks.cascade_stage import SeenFilms
+from xct_components.networks.multi_atlas import BYTE_STEP_HU, MultiAtlas, key_of
+from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
+from xct_components.physics.consistency import Consistency, HardConsistency, NoConsistency, SoftConsistency
+from xct_components.training.released_weights import release_state
+
+SIDE = 32
+SIZE = (SIDE,) * 3
+GRID = VolumeGrid.chest(SIZE, 320.0 / SIDE)
+SIZES = (0.8, 0.9, 1.0, 1.1)
+HARD = HardConsistency()
+#: Sums in another order, through a hundred steps, in HU: hundredths of a voxel at edges of 800 HU; patients differ by 100.
+STEPS_AGREE_HU = 15.0
+
+
+def chest_hu(*, size: float = 1.0, heart: bool = True) -> Tensor:
+    """A patient so large in all directions."""
+    return narrow_or_broad(VolumeGrid.chest(SIZE, 320.0 / SIDE / size), heart=heart)
+
+
+ATLAS = hu_to_mu_per_mm(chest_hu())
+
+
+def beams_of(*views: str) -> list[Beam]:
+    return [chest_beam_covering(GRID, view, SIDE, SIDE) for view in views]  # type: ignore[arg-type]
+
+
+def film_of(ct_hu: Tensor, beams: list[Beam]) -> Tensor:
+    return film_on(ct_hu, beams, GRID)
+
+
+def multi_atlas(**chests: Tensor) -> MultiAtlas:
+    made = MultiAtlas(6, SIZE)
+    made.measure(chests.items() if chests else [(f"size {size}", chest_hu(size=size)) for size in SIZES])
+    return made
+
+
+def bent(held: MultiAtlas, ct_hu: Tensor, *views: str, beams: list[Beam] | None = None, without: str | None = None) -> Tensor:
+    """HU of the volume that films of ``ct_hu`` make of the CTs that are held."""
+    exposures = beams_of(*(views or ("PA",))) if beams is None else beams
+    return mu_per_mm_to_hu(held.bent(ATLAS, film_of(ct_hu, exposures)[0], GRID, exposures, HARD, without))
+
+
+def rmse(one: Tensor, other: Tensor) -> float:
+    return float((one - other).square().mean().sqrt())
+
+
+def deeper(ct_hu: Tensor, voxels: int) -> Tensor:
+    """The patient further back."""
+    return ct_hu.roll(voxels, dims=2)
+
+
+def test_a_patient_whose_ct_is_held_gets_it_back() -> None:
+    found = bent(multi_atlas(self=chest_hu()), chest_hu())
+    # rounded to bytes, and bent by hundredths of a voxel to the film of what was not
+    assert rmse(found, chest_hu()) < BYTE_STEP_HU
+
+
+@pytest.mark.parametrize("size", [0.85, 1.05])
+def test_bent_cts_are_nearer_to_a_patient_than_their_mean(size: float) -> None:
+    truth = chest_hu(size=size)
+    plain = torch.stack([chest_hu(size=other) for other in SIZES]).mean(0)
+    assert rmse(bent(multi_atlas(), truth), truth) < 0.75 * rmse(plain, truth)
+
+
+def test_a_lateral_film_tells_how_deep_things_lie() -> None:
+    truth = deeper(chest_hu(size=0.95), 1)
+    one, two = (rmse(bent(multi_atlas(), truth, *views), truth) for views in (("PA",), ("PA", "LL")))
+    assert two < 0.8 * one
+
+
+def test_a_patient_is_left_out_as_if_never_held() -> None:
+    truth = chest_hu(size=0.95)
+    others = {f"size {size}": chest_hu(size=size) for size in SIZES if size != 0.9}
+    assert torch.equal(bent(multi_atlas(), truth, without="size 0.9"), bent(multi_atlas(**others), truth))
+    assert torch.equal(bent(multi_atlas(), truth, without="somebody else"), bent(multi_atlas(), truth))
+
+
+def test_a_patient_alone_leaves_the_atlas_when_left_out() -> None:
+    held, beams = multi_atlas(self=chest_hu()), beams_of("PA")
+    assert held.bent(ATLAS, film_of(chest_hu(), beams)[0], GRID, beams, HARD, "self") is ATLAS
+
+
+def test_films_that_fit_better_count_more() -> None:
+    truth = chest_hu(size=0.95)
+    near, far = chest_hu(size=0.95), chest_hu(size=0.95, heart=False)
+    found = bent(multi_atlas(near=near, far=far), truth)
+    assert rmse(found, near) < rmse(found, far)
+
+
+def test_mirrored_patients_are_bent_to_mirrored_films_alike() -> None:
+    """The heart of the film's left stays on its left."""
+    truth, mirrored = chest_hu(size=0.95), {f"size {size}": chest_hu(size=size).flip(-1) for size in SIZES}
+    found = bent(multi_atlas(**mirrored), truth.flip(-1)).flip(-1)
+    assert rmse(found, bent(multi_atlas(), truth)) < STEPS_AGREE_HU
+    wrong = bent(multi_atlas(**mirrored), truth)
+    assert rmse(wrong, truth) > rmse(found, truth)
+
+
+def test_the_same_patient_in_another_room_is_bent_alike() -> None:
+    near: list[Beam] = [chest_beam_covering(GRID, "PA", SIDE, SIDE, source_to_detector_mm=1400.0, source_to_patient_mm=1200.0)]
+    truth = chest_hu(size=0.95)
+    one, other = bent(multi_atlas(), truth, beams=near), bent(multi_atlas(), truth)
+    assert rmse(one, other) < 0.2 * rmse(other, truth)
+
+
+def test_gain_and_offset_of_an_estimated_film_do_not_matter() -> None:
+    beams, held = beams_of("PA"), multi_atlas()
+    film = film_of(chest_hu(size=0.95), beams)[0]
+    one, other = (
+        mu_per_mm_to_hu(held.bent(ATLAS, gain * film + offset, GRID, beams, SoftConsistency()))
+        for gain, offset in ((1.0, 0.0), (0.6, 0.4))
+    )
+    assert rmse(one, other) < STEPS_AGREE_HU
+
+
+@pytest.mark.parametrize(
+    ("views", "how"), [(("LL",), HARD), (("PA",), NoConsistency()), (("PA", "PA"), HARD)], ids=["lateral", "ignored", "twice"]
+)
+def test_films_that_say_nothing_leave_the_atlas_alone(views: tuple[str, ...], how: Consistency) -> None:
+    beams = beams_of(*views)
+    assert multi_atlas().bent(ATLAS, film_of(chest_hu(), beams)[0], GRID, beams, how) is ATLAS
+
+
+def test_an_oblique_film_and_no_ct_leave_the_atlas_alone() -> None:
+    turn = torch.tensor([[0.9, 0.436, 0, 0], [-0.436, 0.9, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=torch.float64)
+    turn[:2, :2] /= turn[:2, :2].det().sqrt()
+    beams = beams_of("PA")
+    film = film_of(chest_hu(), beams)[0]
+    assert multi_atlas().bent(ATLAS, film, GRID.moved(turn), beams, HARD) is ATLAS
+    assert MultiAtlas(2, SIZE).bent(ATLAS, film, GRID, beams, HARD) is ATLAS
+
+
+def test_it_holds_as_many_as_it_was_made_for_and_no_names() -> None:
+    held = MultiAtlas(2, SIZE)
+    assert not held.is_measured
+    held.measure([("a", chest_hu()), ("b", chest_hu()), ("c", chest_hu())])
+    assert held.is_measured
+    assert held.key.tolist() == [key_of("a"), key_of("b")]
+    held.measure([("c", chest_hu(size=0.8))])
+    assert held.key.tolist() == [key_of("c"), 0]
+
+
+def test_what_is_beyond_a_byte_is_held_at_its_ends() -> None:
+    held = multi_atlas(metal=torch.full((1, 1, *SIZE), 3000.0), nothing=torch.full((1, 1, *SIZE), -2000.0))
+    assert (int(held.ct[0].min()), int(held.ct[1].max())) == (255, 0)
+
+
+@pytest.mark.parametrize("views", [("PA",), ("PA", "LL")])
+def test_a_stage_starts_from_bent_cts_and_explains_the_film(views: tuple[str, ...]) -> None:
+    stage, beams = small_stage(SIDE, atlas_cts=6), beams_of(*views)
+    films = film_of(chest_hu(size=0.95), beams)
+    plain = stage.prior_hu(films, [GRID], [beams], hard())
+    stage.multi_atlas = multi_atlas()
+    found = stage.prior_hu(films, [GRID], [beams], hard())
+    assert rmse(found, chest_hu(size=0.95)) < rmse(plain, chest_hu(size=0.95))
+    again = film_of(found, beams)
+    assert float((again - films).norm() / films.norm()) < 0.05
+    assert not torch.equal(stage.prior_hu(films, [GRID], [beams], hard(), without=["size 0.9"]), found)
+
+
+def test_the_whole_film_bends_where_physics_compares_a_part() -> None:
+    stage, beams = small_stage(SIDE, atlas_cts=6), beams_of("PA")
+    stage.multi_atlas = multi_atlas()
+    films = film_of(chest_hu(size=0.95), beams)
+    rows = slice(2, SIDE - 2)
+    part, cut = films[..., rows, :], [beams[0].crop(rows, slice(0, SIDE))]
+    found = stage.prior_hu(part, [GRID], [cut], hard(), seen=SeenFilms(films, [beams]))
+    start = stage.multi_atlas.bent(stage.atlas.mu_per_mm(GRID.shape), films[0], GRID, beams, HARD)
+    expected = HARD(start, part, GRID, cut).clamp_max(float(hu_to_mu_per_mm(torch.tensor(1500.0))))
+    torch.testing.assert_close(hu_to_mu_per_mm(found), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_weights_that_leave_training_hold_the_cts_to_the_byte() -> None:
+    stage = small_stage(SIDE, atlas_cts=6)
+    assert stage.multi_atlas is not None
+    stage.multi_atlas.measure([("a", chest_hu())])
+    file = io.BytesIO()
+    torch.save(release_state(stage), file)
+    file.seek(0)
+    other = small_stage(SIDE, atlas_cts=6)
+    other.load_state_dict(torch.load(file, weights_only=True), strict=True)
+    assert other.multi_atlas is not None
+    assert torch.equal(other.multi_atlas.ct, stage.multi_atlas.ct)
+    assert torch.equal(other.multi_atlas.key, stage.multi_atlas.key)
+    assert small_stage().multi_atlas is None

@@ -1,0 +1,117 @@
+"""``xct hold-cts``: which CTs stage 1 bends to films afterwards, what stays as it was, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.evaluation.made_prepared import made_ct, write_prepared
+from tests.inferers.tiny_stages import SIZES, network_def, write_bundles
+from xct_components.__main__ import main
+from xct_components.cascade import UnifiedHybridViTCascade
+from xct_components.data.file_hash import file_sha256
+from xct_components.evaluation.held_out_case import held_out_case
+from xct_components.failures import ExitCode
+from xct_components.networks.multi_atlas import BYTE_LOWEST_HU, BYTE_STEP_HU, MultiAtlas, key_of
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_prepared(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture
+def bundles(tmp_path: Path) -> Path:
+    """One stage with room for three CTs, none held, and what is known of its deviation."""
+    folder = write_bundles(tmp_path / "bundles", count=1)
+    config, weights = folder / "stage1" / "configs" / "inference.json", folder / "stage1" / "models" / "model.pt"
+    config.write_text(json.dumps({"network_def": {**network_def(SIZES[0]), "atlas_cts": 3}}))
+    empty = {f"multi_atlas.{name}": one for name, one in MultiAtlas(3, (SIZES[0],) * 3).state_dict().items()}
+    torch.save(torch.load(weights, weights_only=True) | empty, weights)
+    factors = [{"steps": 4, "factor": 2.0, "patients": 9}]
+    weights.with_suffix(".json").write_text(json.dumps({"sha256": file_sha256(weights), "deviation_factors": factors}))
+    return folder
+
+
+def run(prepared: Path, bundles: Path, *options: str) -> int:
+    return main(["hold-cts", str(prepared), "--bundles", str(bundles), *options])
+
+
+def state(bundles: Path) -> dict[str, torch.Tensor]:
+    loaded: dict[str, torch.Tensor] = torch.load(bundles / "stage1" / "models" / "model.pt", weights_only=True)
+    return loaded
+
+
+def test_stage_1_holds_the_training_cts_and_its_network_stays(prepared, bundles, capsys):
+    before, sha256 = state(bundles), file_sha256(bundles / "stage1" / "models" / "model.pt")
+    assert run(prepared, bundles) == ExitCode.OK
+    assert "2 of 2 CTs held: train-a, train-b" in capsys.readouterr().out
+    after = state(bundles)
+    assert after["multi_atlas.key"].tolist() == [key_of("train-a"), key_of("train-b"), 0]
+    for held, marker_hu in zip(after["multi_atlas.ct"], (-300.0, 160.0), strict=False):
+        own = held.float() * BYTE_STEP_HU + BYTE_LOWEST_HU
+        assert float((own - made_ct(marker_hu, SIZES[0])[0]).abs().amax()) <= BYTE_STEP_HU / 2
+    for name, tensor in before.items():
+        if not name.startswith("multi_atlas."):
+            torch.testing.assert_close(after[name].float(), tensor.float(), rtol=1e-3, atol=1e-6)  # written in half precision
+    document = json.loads((bundles / "stage1" / "models" / "model.json").read_text())
+    new = file_sha256(bundles / "stage1" / "models" / "model.pt")
+    assert document == {"sha256": new, "network_of": sha256, "held_cts": 2}
+
+
+def test_a_film_is_answered_with_the_held_cts_from_then_on(prepared, bundles):
+    plain = UnifiedHybridViTCascade.from_pretrained(bundles, stages=1)
+    case = held_out_case(prepared, "val", "held-out", plain.stages, lateral=False)
+    truth = case.truth_hu[SIZES[0]][0]
+    before = plain.generate(case.film, 1).volume
+    assert run(prepared, bundles, "--without", "train-a") == ExitCode.OK  # train-b is nearly the patient himself
+    after = UnifiedHybridViTCascade.from_pretrained(bundles, stages=1).generate(case.film, 1).volume
+    errors = [float((volume.as_tensor() - truth).square().mean().sqrt()) for volume in (before, after)]
+    assert errors[1] < errors[0]
+
+
+def test_a_dry_run_says_the_same_and_writes_nothing(prepared, bundles, capsys):
+    before = file_sha256(bundles / "stage1" / "models" / "model.pt")
+    assert run(prepared, bundles, "--dry_run", "True") == ExitCode.OK
+    assert capsys.readouterr().out == "2 of 2 CTs held: train-a, train-b\n"
+    assert file_sha256(bundles / "stage1" / "models" / "model.pt") == before
+
+
+REFUSED = {
+    "side without cases": (["--side", "test"], ExitCode.USAGE, "side test"),
+    "no such case": (["--without", "nobody"], ExitCode.USAGE, "without names no case of this side: nobody"),
+    "nobody left": (["--without", "train-a,train-b"], ExitCode.USAGE, "leave one"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_meant_is_one_line_and_writes_nothing(what, prepared, bundles, capsys):
+    options, code, words = REFUSED[what]
+    before = file_sha256(bundles / "stage1" / "models" / "model.pt")
+    assert run(prepared, bundles, *options) == code
+    complaint = capsys.readouterr().err
+    assert words in complaint
+    assert complaint.count("\n") == 1
+    assert file_sha256(bundles / "stage1" / "models" / "model.pt") == before
+
+
+def test_a_stage_without_room_for_cts_is_refused(prepared, tmp_path, capsys):
+    assert run(prepared, write_bundles(tmp_path / "plain", count=1)) == ExitCode.USAGE
+    assert "atlas_cts is 0" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_told_of(prepared, bundles, capsys):
+    models = bundles / "stage1" / "models"
+    models.chmod(0o555)
+    if os.access(models, os.W_OK):
+        pytest.skip("this user may write anywhere")
+    try:
+        code = run(prepared, bundles)
+    finally:
+        models.chmod(0o755)
+    assert code == ExitCode.CANNOT_WRITE
+    assert "add --dry_run" in capsys.readouterr().err

@@ -1,0 +1,65 @@
+"""``xct hold-cts``: give stage 1 the CTs that it bends to every film. Nothing is trained."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from xct_components.failures import CannotWrite, UsageFailure
+
+
+def hold_cts(
+    prepared: str, *, side: str = "train", without: str = "", bundles: str | None = None, dry_run: bool = False
+) -> list[str]:
+    """Put the CTs of a prepared folder into stage 1 in place of those it holds: it bends them to every film from then on.
+
+    The more of your own patients it holds, up to as many as its configuration says (atlas_cts, 16), the better it knows such
+    patients; of more they are chosen evenly by name. The network stays as it is. The weights then hold these chests, voxels of
+    5 mm: treat them as patient data. Deviation factors were measured with other CTs and are dropped: run xct
+    calibrate-deviation with patients that are not held.
+
+    Args:
+        prepared: output folder of xct prepare.
+        side: train, val or test.
+        without: names of cases that are not to be held, with commas between them.
+        bundles: folder with stage1 (default - XCT_BUNDLES, ./bundles, or the one beside the package).
+        dry_run: print, write nothing.
+
+    Returns:
+        Which CTs are held, and what was written.
+    """
+    from xct_components.bundle_io.parent_stages import WEIGHTS
+    from xct_components.cascade import UnifiedHybridViTCascade
+    from xct_components.data.bundle_folder import bundles_folder
+    from xct_components.data.cases.cases import TrainingCases, case_dataset, present_items
+    from xct_components.data.file_hash import file_sha256
+    from xct_components.training.released_weights import write_weights
+
+    folder = bundles_folder(bundles)
+    stage, target = UnifiedHybridViTCascade.from_pretrained(folder, stages=1).stages[0], folder / "stage1" / WEIGHTS
+    if stage.multi_atlas is None:
+        raise UsageFailure(f"{folder / 'stage1'} holds no CTs (atlas_cts is 0); train it with --network_def::atlas_cts 16")
+    if not dry_run and not os.access(target.parent, os.W_OK):
+        raise CannotWrite(f"cannot write into {target.parent}; copy the bundles to a folder of yours, or add --dry_run")
+    items = present_items(Path(prepared), side, stage.field.shape[0])
+    kept = [item for item in items if item["case"] not in _names(without, [str(item["case"]) for item in items])]
+    if not kept:
+        raise UsageFailure(f"without names every case of side {side}; leave one")
+    held = list(TrainingCases(case_dataset(kept)).patients(stage.multi_atlas.count))
+    stage.multi_atlas.measure(held)
+    names = [name for name, _ in held]
+    if not dry_run:
+        write_weights(stage, target, {"network_of": file_sha256(target), "held_cts": len(names)})
+    return [f"{len(names)} of {len(kept)} CTs held: {', '.join(names)}", *([] if dry_run else [str(target)])]
+
+
+def _names(without: str, known: Sequence[str]) -> list[str]:
+    """The cases that are named.
+
+    Raises:
+        UsageFailure: if one is none of the known.
+    """
+    names = [name.strip() for name in without.split(",") if name.strip()]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageFailure(f"without names no case of this side: {', '.join(unknown)}; it has {', '.join(known)}")
+    return names

@@ -1,0 +1,156 @@
+"""CTs of other patients, bent until their films look like the one that is given: what a film alone says of a whole chest.
+
+Multi-atlas registration (Iglesias & Sabuncu, Med Image Anal 2015;24:205), but from films. The frontal film moves what lies at
+all depths of a ray alike and stretches the patient along it; a lateral film then moves depths. The mean of the bent CTs, those
+whose films fit best the most, keeps the outlines that a mean over patients as they lie blurs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from xct_components.geometry import Beam, VolumeGrid
+from xct_components.networks.film_alignment import FilmAlignment, Stiffness, align_films, identity_places
+from xct_components.networks.films_on_field import axis_of, read_on_middle_plane
+from xct_components.physics.attenuation import hu_to_mu_per_mm
+from xct_components.physics.consistency import Consistency, fit_gain_offset
+from xct_components.physics.projector import project
+
+#: Lowest CT number that is kept and the step of all: a byte a voxel reaches to 1526 HU.
+BYTE_LOWEST_HU, BYTE_STEP_HU = -1024.0, 10.0
+#: A lateral film moves depths; heights and breadth are the frontal film's.
+LATERAL = Stiffness(thickness=5.0, unevenness=0.0, grows_alike=False, moves=(False, True))
+NO_ONE = 0
+#: Keeps films that all fit exactly from dividing by zero.
+TINY = 1e-12
+
+
+class MultiAtlas(nn.Module):
+    """A few CTs on the cascade's field, part of a stage's weights: who shares the weights shares these CTs, coarse as they are.
+
+    Args:
+        count: most CTs to hold.
+        size: voxels of each along D, H and W.
+    """
+
+    ct: Tensor  # (count, D, H, W) bytes, see BYTE_STEP_HU
+    key: Tensor  # (count,) of whom; NO_ONE for none
+
+    def __init__(self, count: int, size: Sequence[int] = (64, 64, 64)) -> None:
+        super().__init__()
+        self.register_buffer("ct", torch.zeros(count, *size, dtype=torch.uint8))
+        self.register_buffer("key", torch.full((count,), NO_ONE, dtype=torch.int64))
+
+    @property
+    def count(self) -> int:
+        """Most CTs it holds."""
+        return len(self.key)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it holds any CT."""
+        return bool((self.key != NO_ONE).any())
+
+    def measure(self, named_hu: Iterable[tuple[str, Tensor]]) -> None:
+        """Take the CTs of patients, names and (1, 1, D, H, W) HU on the cascade's field, of any size; the first ``count``."""
+        self.key.fill_(NO_ONE)
+        for number, (name, ct_hu) in zip(range(self.count), named_hu, strict=False):
+            small = F.interpolate(ct_hu.float(), size=self.ct.shape[1:], mode="area")[0, 0]
+            self.ct[number] = ((small - BYTE_LOWEST_HU) / BYTE_STEP_HU).round().clamp(0, 255).to(self.ct)
+            self.key[number] = key_of(name)
+
+    def bent(
+        self,
+        atlas: Float[Tensor, "1 1 d h w"],
+        film: Float[Tensor, "v 1 rows cols"],
+        field: VolumeGrid,
+        beams: Sequence[Beam],
+        consistency: Consistency,
+        without: str | None = None,
+    ) -> Float[Tensor, "1 1 d h w"]:
+        """The mean of the CTs as one sample's films bend them.
+
+        Args:
+            atlas: per mm on ``field``: what estimated films take gain and offset from, and what is returned where there is
+                nothing to bend.
+            film: line integrals over the field.
+            field: the stage's field.
+            beams: V exposures; a frontal one, or a frontal and a lateral one.
+            consistency: how far the films are to be believed.
+            without: the patient whose own CT is not to be used.
+
+        Returns:
+            Per mm, >= 0; ``atlas`` itself where films are not believed, oblique or lateral alone, or there are no CTs.
+        """
+        axes = [axis_of(field, beam) for beam in beams]
+        others = self._others(without)
+        if consistency.film_scale == "ignored" or axes not in ([0], [0, 2]) or not len(others):
+            return atlas
+        with torch.no_grad():
+            films = film[None]
+            if consistency.film_scale == "fitted":
+                gain, offset = fit_gain_offset(films, project(atlas, field, beams))
+                films = gain * films + offset
+            return self._mean(others, films, field, beams, atlas.shape[2:])
+
+    def _others(self, without: str | None) -> Tensor:
+        """(K, 1, D, H, W) per mm, without one patient."""
+        used = self.key != NO_ONE
+        if without is not None:
+            used = used & (self.key != key_of(without))
+        return hu_to_mu_per_mm(self.ct[used][:, None].float() * BYTE_STEP_HU + BYTE_LOWEST_HU)
+
+    def _mean(
+        self, others: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam], size: Sequence[int]
+    ) -> Float[Tensor, "1 1 d h w"]:
+        grid, frontal = field.resampled(others.shape[2:]), self._aligned(others, films, field, beams, 0)
+        places = _frontal_places(frontal, grid.shape)
+        bent, misfit = _read(others, places), _relative(frontal.misfit)
+        if len(beams) > 1:
+            lateral = self._aligned(bent, films, field, beams, 1)
+            bent = _read(others, _frontal_places(frontal, grid.shape, lateral.displacement[..., 1]))
+            misfit = (misfit + _relative(lateral.misfit)) / 2.0
+        mean = (torch.softmax(-misfit, 0)[:, None, None, None, None] * bent).sum(0, keepdim=True)
+        return mean if mean.shape[2:] == tuple(size) else F.interpolate(mean, size=tuple(size), mode="trilinear")
+
+    def _aligned(self, others: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam], view: int) -> FilmAlignment:
+        """The films of the CTs, taken as the given one was, bent to it."""
+        beam, size = beams[view], others.shape[2:]
+        axis = 0 if view == 0 else 2
+        own = project(others, field.resampled(size), [beam])
+        moving = read_on_middle_plane(own, field, beam, axis, size)
+        fixed = read_on_middle_plane(films[:, view : view + 1], field, beam, axis, size)[0]
+        return align_films(moving, fixed, None if view == 0 else LATERAL)
+
+
+def key_of(name: str) -> int:
+    """A number for a name, the same everywhere: the weights hold no names."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True) or 1
+
+
+def _frontal_places(
+    alignment: FilmAlignment, size: Sequence[int], moved_depth: Tensor | None = None
+) -> Float[Tensor, "k d h w 3"]:
+    """Where ``grid_sample`` reads the voxels of bent volumes, (x, y, z).
+
+    ``moved_depth``: (K, D, H) by which a lateral film moves them first.
+    """
+    count, depth = len(alignment.misfit), size[0]
+    z = ((torch.arange(depth) + 0.5) / depth * 2.0 - 1.0).to(alignment.misfit)[None, :, None].expand(count, -1, size[1])
+    z = (z if moved_depth is None else z + moved_depth)[..., None] * torch.exp(-alignment.log_thickness)[:, None]
+    plane = (identity_places(size[1], size[2]).to(z) + alignment.displacement)[:, None].expand(-1, depth, -1, -1, -1)
+    return torch.cat([plane, z[..., None]], dim=-1)
+
+
+def _relative(misfit: Tensor) -> Tensor:
+    return misfit / misfit.mean().clamp_min(TINY)
+
+
+def _read(volumes: Tensor, places: Tensor) -> Tensor:
+    return F.grid_sample(volumes, places, padding_mode="border", align_corners=False)
