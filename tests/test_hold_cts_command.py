@@ -16,7 +16,9 @@ from xct_components.cascade import UnifiedHybridViTCascade
 from xct_components.data.file_hash import file_sha256
 from xct_components.evaluation.held_out_case import held_out_case
 from xct_components.failures import ExitCode
+from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.networks.multi_atlas import BYTE_LOWEST_HU, BYTE_STEP_HU, MultiAtlas, key_of
+from xct_components.physics.consistency import NoConsistency
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def test_stage_1_holds_the_training_cts_and_its_network_stays(prepared, bundles,
             torch.testing.assert_close(after[name].float(), tensor.float(), rtol=1e-3, atol=1e-6)  # written in half precision
     document = json.loads((bundles / "stage1" / "models" / "model.json").read_text())
     new = file_sha256(bundles / "stage1" / "models" / "model.pt")
-    assert document == {"sha256": new, "network_of": sha256, "held_cts": 2}
+    assert document == {"sha256": new, "network_of": sha256, "held_cts": 2, "network_share": 1.0}
 
 
 def test_a_film_is_answered_with_the_held_cts_from_then_on(prepared, bundles):
@@ -74,6 +76,22 @@ def test_a_film_is_answered_with_the_held_cts_from_then_on(prepared, bundles):
     assert errors[1] < errors[0]
 
 
+def test_half_of_the_network_is_half_of_what_it_adds(prepared, bundles):
+    added = []
+    for share in ("1.0", "0.5"):
+        assert run(prepared, bundles, "--network_share", share) == ExitCode.OK
+        (stage,) = UnifiedHybridViTCascade.from_pretrained(bundles, stages=1).stages
+        case = held_out_case(prepared, "val", "held-out", [stage], lateral=False)
+        films, fields, beams = case.film.line_integrals, [case.fields[SIZES[0]]], [list(case.film.beams)]
+        with torch.no_grad():
+            prior_hu = stage.prior_hu(films, fields, beams, [NoConsistency()])
+            predicted = stage.predicted_hu(stage.condition(films, fields, beams, prior_hu))
+        added.append(torch.where((predicted > LOWEST_HU) & (predicted < HIGHEST_HU), predicted - prior_hu, torch.nan))
+    inside = ~(added[0] + added[1]).isnan()
+    assert float(inside.float().mean()) > 0.5
+    torch.testing.assert_close(2.0 * added[1][inside], added[0][inside], rtol=1e-3, atol=1e-2)  # float32 of 1000 HU
+
+
 def test_a_dry_run_says_the_same_and_writes_nothing(prepared, bundles, capsys):
     before = file_sha256(bundles / "stage1" / "models" / "model.pt")
     assert run(prepared, bundles, "--dry_run", "True") == ExitCode.OK
@@ -84,6 +102,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(prepared, bundles, capsys):
 REFUSED = {
     "side without cases": (["--side", "test"], ExitCode.USAGE, "side test"),
     "no such case": (["--without", "nobody"], ExitCode.USAGE, "without names no case of this side: nobody"),
+    "no share": (["--network_share", "1.5"], ExitCode.USAGE, "network_share must lie between 0 and 1"),
     "nobody left": (["--without", "train-a,train-b"], ExitCode.USAGE, "leave one"),
 }
 

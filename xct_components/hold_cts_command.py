@@ -8,12 +8,18 @@ from xct_components.failures import CannotWrite, UsageFailure
 
 
 def hold_cts(
-    prepared: str, *, side: str = "train", without: str = "", bundles: str | None = None, dry_run: bool = False
+    prepared: str,
+    *,
+    side: str = "train",
+    without: str = "",
+    network_share: float = 1.0,
+    bundles: str | None = None,
+    dry_run: bool = False,
 ) -> list[str]:
     """Put the CTs of a prepared folder into stage 1 in place of those it holds: it bends them to every film from then on.
 
     The more of your own patients it holds, up to as many as its configuration says (atlas_cts, 16), the better it knows such
-    patients; of more they are chosen evenly by name. The network stays as it is. The weights then hold these chests, voxels of
+    patients; of more they are chosen evenly by name. The network is not trained. The weights then hold these chests, voxels of
     5 mm: treat them as patient data. Deviation factors were measured with other CTs and are dropped: run xct
     calibrate-deviation with patients that are not held.
 
@@ -21,12 +27,15 @@ def hold_cts(
         prepared: output folder of xct prepare.
         side: train, val or test.
         without: names of cases that are not to be held, with commas between them.
+        network_share: how much of what the network adds is to be believed from now on, 0 to 1: a network that was trained on
+            another start says too much. Its samples spread by so much less, too.
         bundles: folder with stage1 (default - XCT_BUNDLES, ./bundles, or the one beside the package).
         dry_run: print, write nothing.
 
     Returns:
         Which CTs are held, and what was written.
     """
+    require_share("network_share", network_share)
     from xct_components.bundle_io.parent_stages import WEIGHTS
     from xct_components.cascade import UnifiedHybridViTCascade
     from xct_components.data.bundle_folder import bundles_folder
@@ -46,10 +55,23 @@ def hold_cts(
         raise UsageFailure(f"without names every case of side {side}; leave one")
     held = list(TrainingCases(case_dataset(kept)).patients(stage.multi_atlas.count))
     stage.multi_atlas.measure(held)
+    stage.residual_scale_hu.mul_(network_share)
     names = [name for name, _ in held]
     if not dry_run:
-        write_weights(stage, target, {"network_of": file_sha256(target), "held_cts": len(names)})
+        write_weights(
+            stage, target, {"network_of": file_sha256(target), "held_cts": len(names), "network_share": network_share}
+        )
     return [f"{len(names)} of {len(kept)} CTs held: {', '.join(names)}", *([] if dry_run else [str(target)])]
+
+
+def require_share(name: str, value: float) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        UsageFailure: unless 0 <= value <= 1.
+    """
+    if not 0.0 <= value <= 1.0:
+        raise UsageFailure(f"{name} must lie between 0 and 1, got {value}; 1 leaves the network as it is")
 
 
 def _names(without: str, known: Sequence[str]) -> list[str]:
