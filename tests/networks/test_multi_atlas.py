@@ -147,9 +147,8 @@ def test_an_oblique_film_and_no_ct_leave_the_atlas_alone() -> None:
 
 def test_it_holds_as_many_as_it_was_made_for_and_no_names() -> None:
     held = MultiAtlas(2, SIZE)
-    assert not held.is_measured
+    assert [MultiAtlas(2, SIZE).is_measured, multi_atlas().is_measured] == [False, True]
     held.measure([("a", chest_hu()), ("b", chest_hu()), ("c", chest_hu())])
-    assert held.is_measured
     assert held.key.tolist() == [key_of("a"), key_of("b")]
     held.measure([("c", chest_hu(size=0.8))])
     assert held.key.tolist() == [key_of("c"), 0]

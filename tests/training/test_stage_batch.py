@@ -122,6 +122,7 @@ def test_no_case_starts_from_the_ct_of_its_own_patient(parents: bool) -> None:
         else PrepareStageBatch(first)
     )
     cases, held = drawn(phantoms(**PLAIN)), first.multi_atlas
+    assert held is not None
     held.measure(phantoms(**PLAIN).patients(2))
     before = prepare.batch(cases).prior_hu
     held.ct[0] = held.ct[0].flip(1)

@@ -59,6 +59,7 @@ def test_a_stage_keeps_the_cts_of_its_patients_as_they_are() -> None:
     cases = phantoms(seed=1)
     measure_statistics(PrepareStageBatch(stage), [drawn(cases)], cases.patients(3))
     held = stage.multi_atlas
+    assert held is not None
     assert held.key.tolist() == [key_of("phantom-0"), key_of("phantom-1"), 0]
     for kept, (_, ct_hu) in zip(held.ct, cases.patients(3), strict=False):
         own = kept.float() * BYTE_STEP_HU + BYTE_LOWEST_HU
