@@ -1,12 +1,10 @@
 """``xct calibrate-deviation``: how wide errors are beside the standard deviation that is stated, and make it state that."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xct_components.evaluation.run_limits import MOST_SAMPLES, require_between, require_stages_and_steps
-from xct_components.failures import CannotWrite
+from xct_components.evaluation.run_limits import MOST_SAMPLES, require_between, require_stages_and_steps, require_writable
 
 if TYPE_CHECKING:
     from xct_components.evaluation.deviation_check import DeviationCheck
@@ -58,7 +56,7 @@ def calibrate_deviation(
     cascade = UnifiedHybridViTCascade.from_pretrained(folder, device=device, stages=stages)
     files = [folder / f"stage{number}" / WEIGHTS for number in range(1, stages + 1)]
     if not dry_run:
-        _require_writable([file.parent for file in files])
+        require_writable([file.parent for file in files])
     names = cases_of_side(Path(prepared), side, [stage.field.shape[0] for stage in cascade.stages])
     with tqdm(total=len(names) * stages, desc="patients x stages", leave=False, disable=None) as bar:
         for name in names:
@@ -89,10 +87,3 @@ def _table(by_stage: "Sequence[Sequence[DeviationCheck]]", samples: int, steps: 
         each = " ".join(f"{factor:.2f}" for factor in factors)
         lines.append(f"{column[0].size:8d}{means[0]:18.3f}{means[1]:10.3f}{sum(factors) / count:8.2f}   {each}")
     return lines
-
-
-def _require_writable(folders: Sequence[Path]) -> None:
-    """Before the measuring, which takes long."""
-    for folder in folders:
-        if not os.access(folder, os.W_OK):
-            raise CannotWrite(f"cannot write into {folder}; copy the bundles to a folder of yours, or add --dry_run")

@@ -1,10 +1,10 @@
 """``xct hold-cts``: give stage 1 the CTs that it bends to every film. Nothing is trained."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from xct_components.failures import CannotWrite, UsageFailure
+from xct_components.evaluation.run_limits import require_between, require_writable
+from xct_components.failures import UsageFailure
 
 
 def hold_cts(
@@ -35,7 +35,7 @@ def hold_cts(
     Returns:
         Which CTs are held, and what was written.
     """
-    require_share("network_share", network_share)
+    require_between("network_share", network_share, 0, 1)
     from xct_components.bundle_io.parent_stages import WEIGHTS
     from xct_components.cascade import UnifiedHybridViTCascade
     from xct_components.data.bundle_folder import bundles_folder
@@ -47,10 +47,11 @@ def hold_cts(
     stage, target = UnifiedHybridViTCascade.from_pretrained(folder, stages=1).stages[0], folder / "stage1" / WEIGHTS
     if stage.multi_atlas is None:
         raise UsageFailure(f"{folder / 'stage1'} holds no CTs (atlas_cts is 0); train it with --network_def::atlas_cts 16")
-    if not dry_run and not os.access(target.parent, os.W_OK):
-        raise CannotWrite(f"cannot write into {target.parent}; copy the bundles to a folder of yours, or add --dry_run")
+    if not dry_run:
+        require_writable([target.parent])
     items = present_items(Path(prepared), side, stage.field.shape[0])
-    kept = [item for item in items if item["case"] not in _names(without, [str(item["case"]) for item in items])]
+    left_out = _names(without, [str(item["case"]) for item in items])
+    kept = [item for item in items if item["case"] not in left_out]
     if not kept:
         raise UsageFailure(f"without names every case of side {side}; leave one")
     held = list(TrainingCases(case_dataset(kept)).patients(stage.multi_atlas.count))
@@ -62,16 +63,6 @@ def hold_cts(
             stage, target, {"network_of": file_sha256(target), "held_cts": len(names), "network_share": network_share}
         )
     return [f"{len(names)} of {len(kept)} CTs held: {', '.join(names)}", *([] if dry_run else [str(target)])]
-
-
-def require_share(name: str, value: float) -> None:
-    """Refuse what is no share.
-
-    Raises:
-        UsageFailure: unless 0 <= value <= 1.
-    """
-    if not 0.0 <= value <= 1.0:
-        raise UsageFailure(f"{name} must lie between 0 and 1, got {value}; 1 leaves the network as it is")
 
 
 def _names(without: str, known: Sequence[str]) -> list[str]:

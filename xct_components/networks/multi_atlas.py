@@ -89,8 +89,10 @@ class MultiAtlas(nn.Module):
             Per mm, >= 0; ``atlas`` itself where films are not believed, oblique or lateral alone, or there are no CTs.
         """
         axes = [axis_of(field, beam) for beam in beams]
+        if consistency.film_scale == "ignored" or axes not in ([0], [0, 2]):
+            return atlas
         others = self._others(without)
-        if consistency.film_scale == "ignored" or axes not in ([0], [0, 2]) or not len(others):
+        if not len(others):
             return atlas
         with torch.no_grad():
             films = film[None]
