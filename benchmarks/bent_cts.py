@@ -74,7 +74,8 @@ def _row(name: str, chests: dict[str, tuple[Tensor, VolumeGrid]], counts: Sequen
             for draw in range(draws if count < len(others) else 1):
                 chosen = random.Random(f"{name} {draw}").sample(others, min(count, len(others)))
                 held.measure((other, chests[other][0]) for other in chosen)
-                errors.append(error(held.bent(mean, film[0], grid, beams, explain)))
+                bent = held.bent(mean, film[0], grid, beams, explain)
+                errors.append(error(mean if bent is None else bent.mu_per_mm))
             row.append(sum(errors) / len(errors))
     return row
 

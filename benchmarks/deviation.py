@@ -1,20 +1,21 @@
-"""What samples of so many steps are worth, and what their deviation tells of the error: how wide to pool, how far it is short.
+"""What bent CTs and samples tell of the error, and how far errors go beyond it; what samples of so many steps are worth.
 
     python -m benchmarks.deviation --prepared PREPARED [--bundles bundles] [--stages 2] [--samples 4] [--steps 1,2,4,8]
     python -m benchmarks.deviation --work WORK [--keep bundles]    # the folds of benchmarks.cross_validation: none was seen
 
 Each CT of the side ``val`` is exposed as ``xct evaluate`` does it. First the errors over the whole field of the one-step mean,
-of one sample, and of the samples' mean. Then the deviation of the samples, pooled over each width, against the error of the
-one-step mean in the body: Spearman's rank correlation, the share of voxels within 1.645 deviations (0.9 is right), the factor
-that makes it 0.9. At the width in use: the share within so many deviations if each patient's are multiplied by the mean factor
-of all *others*; and by tissue, as the mean shows it. ``--keep`` writes the mean factors into stageN/models/model.json of a
-folder of bundles, trained as those of the folds were; ``--lateral`` gives two films.
+of one sample, and of the samples' mean. Then what tells the error of the one-step mean in the body: bent CTs alone, samples
+alone, both (``inferers.stated_deviation``), and bent CTs pooled over other widths. Spearman's rank correlation with the error,
+the share of voxels within 1.645 deviations (0.9 is right), the factor that makes it 0.9, and what each patient meets whose
+factor is the mean of all *others*: the share within intervals, and CRPS. Last, by tissue as the mean shows it. ``--keep``
+writes the mean factors into stageN/models/model.json of a folder of bundles, trained as those of the folds were; ``--lateral``
+gives two films; ``--samples 1`` draws none.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,41 +27,50 @@ from benchmarks.markdown_table import markdown_table
 from xct_components.cascade import UnifiedHybridViTCascade
 from xct_components.evaluation.deviation_check import keep_factor
 from xct_components.evaluation.held_out_case import HeldOutCase, cases_of_side, held_out_case
-from xct_components.inferers.pooled_deviation import POOLED_MM, pooled_deviation
 from xct_components.inferers.stage import StageInferer
+from xct_components.inferers.stated_deviation import stated_deviation, variance_of_bent
 from xct_components.metrics.image import mae_hu, rmse_hu
 from xct_components.metrics.regions import chest_regions
-from xct_components.metrics.uncertainty import coverage_90, error_correlation, width_ratio_90
-from xct_components.networks.deviation_factors import MeasuredFactor
+from xct_components.metrics.uncertainty import coverage_90, crps_hu, error_correlation, width_ratio_90
+from xct_components.networks.deviation_factors import NO_SAMPLES, MeasuredFactor
 
-WIDTHS_MM = (0.0, 2.5, POOLED_MM, 10.0, 15.0)
+#: What is stated with and without samples; the others stand beside it.
+BENT, BOTH = "bent CTs", "bent CTs and samples"
+WIDTHS_MM = (0.5, 2.0, 5.0, 7.0)
 #: Half widths in deviations of the central intervals of a Gaussian that hold so much.
 INTERVALS = {0.5: 0.6745, 0.68: 0.9945, 0.9: 1.6449, 0.95: 1.96}
 #: Ranges of HU, in the mean that the cascade gives.
 TISSUES = {"lung": (-1024.0, -500.0), "between": (-500.0, -150.0), "soft tissue": (-150.0, 150.0), "bone": (150.0, 1500.0)}
+#: A deviation of nothing ranks nothing, and divides by zero.
+LEAST_HU = 1e-3
 
 
 class Errors(NamedTuple):
-    """One patient at one size and number of steps, voxels of the body: error, pooled deviation and mean in HU.
+    """One patient at one size and number of steps, voxels of the body, in HU.
 
-    ``figures``: by width, Spearman, coverage and factor. ``scores``: by volume, RMSE and MAE in HU over the whole field.
+    ``mean``: predicted. ``std``: by what tells it. ``scores``: by volume, RMSE and MAE over the whole field.
     """
 
-    error: np.ndarray
-    std: np.ndarray
     mean: np.ndarray
-    figures: dict[float, tuple[float, float, float]]
+    truth: np.ndarray
+    std: dict[str, np.ndarray]
     scores: dict[str, tuple[float, float]]
 
 
-Key = tuple[int, int]
+class Key(NamedTuple):
+    """Size and steps; ``NO_SAMPLES`` where none are drawn."""
+
+    size: int
+    steps: int
+
+
 Patients = dict[str, dict[Key, Errors]]
 
 
 def main() -> None:
     """Print the tables; keep the factors if asked to."""
     options = _options()
-    steps = [int(count) for count in options.steps.split(",")]
+    steps = [NO_SAMPLES] if options.samples == 1 else [int(count) for count in options.steps.split(",")]
     patients: Patients = {}
     for prepared, bundles in _sides(options):
         cascade = UnifiedHybridViTCascade.from_pretrained(bundles, stages=options.stages)
@@ -69,17 +79,12 @@ def main() -> None:
             patients[name] = {
                 key: found for count in steps for key, found in _of_patient(cascade, case, options.samples, count)
             }
-    print(f"mean of {len(patients)} patients, {options.samples} samples\n")
+    print(f"mean of {len(patients)} patients ({', '.join(patients)}), {options.samples} samples\n")
     _print_scores(patients)
-    _print_widths(patients)
-    _print_left_out(patients)
+    _print_told(patients)
     _print_tissues(patients)
     if options.keep is not None:
-        for number, size in enumerate(sorted({size for size, _ in next(iter(patients.values()))}), start=1):
-            for count in steps:
-                factor = float(np.mean(list(_factors(patients, (size, count)).values())))
-                weights = Path(options.keep) / f"stage{number}" / "models" / "model.pt"
-                keep_factor(weights, MeasuredFactor(count, factor, len(patients)))
+        _keep(patients, Path(options.keep))
 
 
 def _options() -> argparse.Namespace:
@@ -110,32 +115,33 @@ def _sides(options: argparse.Namespace) -> Iterator[tuple[Path, str | None]]:
 @torch.no_grad()
 def _of_patient(cascade: UnifiedHybridViTCascade, case: HeldOutCase, samples: int, steps: int) -> Iterator[tuple[Key, Errors]]:
     """Stage after stage: chains of samples beside the chain of means."""
-    mean_hu: Tensor | None = None
-    coarse: list[Tensor | None] = [None] * samples
-    one, film, beams = StageInferer(mode="sample", steps=steps), case.film.line_integrals, [case.film.beams]
+    mean_hu, bent = None, None
+    coarse: list[Tensor | None] = [None] * (samples if samples > 1 else 0)
+    film, beams = case.film.line_integrals, [case.film.beams]
     for stage in cascade.stages:
         size = stage.field.shape[0]
-        fields, truth = [case.fields[size]], case.truth_hu[size]
-        mean_hu = StageInferer()(film, stage, coarse_hu=mean_hu, fields=fields, beams=beams).volume_hu
-        settings: dict[str, Any] = {"fields": fields, "beams": beams}
-        drawn = [one(film, stage, coarse_hu=coarse[k], chain=k, **settings).volume_hu for k in range(samples)]
-        coarse, variance = list(drawn), torch.stack(drawn).var(0)
-        shown = {"mean mode": mean_hu, "one sample": drawn[0], "mean of the samples": torch.stack(drawn).mean(0)}
+        (field,), truth = [case.fields[size]], case.truth_hu[size]
+        settings: dict[str, Any] = {"fields": [field], "beams": beams, "bent": bent}
+        result = StageInferer()(film, stage, coarse_hu=mean_hu, **settings)
+        mean_hu, bent = result.volume_hu, result.bent
+        settings["bent"], shown = bent, {"mean mode": mean_hu}
+        variance_hu2 = None
+        if coarse:
+            one = StageInferer(mode="sample", steps=steps)
+            drawn = [one(film, stage, coarse_hu=before, chain=k, **settings).volume_hu for k, before in enumerate(coarse)]
+            coarse, variance_hu2 = list(drawn), torch.stack(drawn).var(0)
+            shown |= {"one sample": drawn[0], "mean of the samples": torch.stack(drawn).mean(0)}
+        body = torch.from_numpy(chest_regions(truth[0, 0].numpy(), field).body_on(field.shape))
+        told = {
+            BENT: stated_deviation(mean_hu, field, bent=bent[0]),
+            "samples": stated_deviation(mean_hu, field, variance_hu2=variance_hu2),
+            BOTH: stated_deviation(mean_hu, field, bent=bent[0], variance_hu2=variance_hu2) if coarse else None,
+        }
+        if bent[0] is not None:
+            told |= {f"{BENT}, {mm:g} mm": variance_of_bent(mean_hu, field, bent[0], mm).sqrt() for mm in WIDTHS_MM}
+        std = {name: one[0, 0][body].clamp_min(LEAST_HU).numpy() for name, one in told.items() if one is not None}
         scores = {name: _scores(volume, truth) for name, volume in shown.items()}
-        body = chest_regions(truth[0, 0].numpy(), fields[0]).body_on(fields[0].shape)
-        figures: dict[float, tuple[float, float, float]] = {}
-        for width in WIDTHS_MM:
-            std = variance.sqrt() if width == 0.0 else pooled_deviation(variance, fields[0].spacing_mm, width)
-            volumes = [volume[0, 0].numpy() for volume in (mean_hu, std.clamp_min(1e-3), truth)]
-            mean, deviation, true = volumes
-            figures[width] = (
-                error_correlation(mean, deviation, true, body),
-                coverage_90(mean, deviation, true, body),
-                width_ratio_90(mean, deviation, true, body),
-            )
-            if width == POOLED_MM:
-                kept = (np.abs(mean - true)[body], deviation[body], mean[body])
-        yield (size, steps), Errors(*kept, figures=figures, scores=scores)
+        yield Key(size, steps), Errors(mean_hu[0, 0][body].numpy(), truth[0, 0][body].numpy(), std, scores)
 
 
 def _scores(volume: Tensor, truth: Tensor) -> tuple[float, float]:
@@ -145,62 +151,86 @@ def _scores(volume: Tensor, truth: Tensor) -> tuple[float, float]:
 
 def _print_scores(patients: Patients) -> None:
     rows = []
-    for size, steps in next(iter(patients.values())):
-        for name in next(iter(patients.values()))[size, steps].scores:
-            means = np.mean([found[size, steps].scores[name] for found in patients.values()], axis=0)
-            rows.append([size, steps, name, *(f"{value:.1f}" for value in means)])
+    for key in next(iter(patients.values())):
+        for name in next(iter(patients.values()))[key].scores:
+            means = np.mean([found[key].scores[name] for found in patients.values()], axis=0)
+            rows.append([key.size, key.steps or "-", name, *(f"{value:.1f}" for value in means)])
     print(markdown_table(["size", "steps", "volume", "RMSE HU", "MAE HU"], rows) + "\n")
 
 
-def _factors(patients: Patients, key: Key) -> dict[str, float]:
-    return {name: found[key].figures[POOLED_MM][2] for name, found in patients.items()}
+def _mean(patients: Patients, key: Key, name: str, metric: Callable[..., float]) -> float:
+    return float(np.mean([metric(found[key].mean, found[key].std[name], found[key].truth) for found in patients.values()]))
 
 
-def _print_widths(patients: Patients) -> None:
+def _factors(patients: Patients, key: Key, name: str) -> dict[str, float]:
+    """Of each patient."""
+    return {who: width_ratio_90(found[key].mean, found[key].std[name], found[key].truth) for who, found in patients.items()}
+
+
+def _print_told(patients: Patients) -> None:
+    """Every way to tell the error, as it is and with the factor of the other patients."""
     rows = []
-    for size, steps in next(iter(patients.values())):
-        for width in WIDTHS_MM:
-            means = np.mean([found[size, steps].figures[width] for found in patients.values()], axis=0)
-            rows.append([size, steps, width, *(f"{value:.3f}" for value in means)])
-    print(markdown_table(["size", "steps", "pooled over mm", "Spearman", "within 1.645 std", "factor to 0.9"], rows))
+    for key, first in next(iter(patients.values())).items():
+        for name in first.std:
+            factors = _factors(patients, key, name)
+            values = [_mean(patients, key, name, metric) for metric in (error_correlation, coverage_90)]
+            each = " ".join(f"{factor:.2f}" for factor in factors.values())
+            cells = [f"{value:.3f}" for value in values] + [f"{np.mean(list(factors.values())):.2f}", each]
+            rows.append([key.size, key.steps or "-", name, *cells, *_left_out(patients, key, name, factors)])
+    heads = [
+        "Spearman",
+        "within 1.645 std",
+        "factor",
+        "of each patient",
+        *(f"within {share:.0%}" for share in INTERVALS),
+        "CRPS",
+    ]
+    print("with the factor of all others from the sixth column on\n")
+    print(markdown_table(["size", "steps", "told by", *heads], rows))
 
 
-def _print_left_out(patients: Patients) -> None:
-    """What a patient meets whose factor was measured on others."""
-    rows = []
-    for size, steps in next(iter(patients.values())):
-        factors = _factors(patients, (size, steps))
-        shares = []
-        for name, found in patients.items():
-            others = [factor for other, factor in factors.items() if other != name]
-            if others:
-                ratio = found[size, steps].error / (np.mean(others) * found[size, steps].std)
-                shares.append([float(np.mean(ratio <= half)) for half in INTERVALS.values()])
-        each = " ".join(f"{factor:.2f}" for factor in factors.values())
-        means = [f"{share:.3f}" for share in np.mean(shares, axis=0)] if shares else ["-"] * len(INTERVALS)
-        rows.append([size, steps, f"{np.mean(list(factors.values())):.2f}", each, *means])
-    heads = [f"within {share:.0%}" for share in INTERVALS]
-    print(f"\nfactor, and coverage of each patient with the factor of the others ({', '.join(patients)})\n")
-    print(markdown_table(["size", "steps", "factor", "of each patient", *heads], rows))
+def _left_out(patients: Patients, key: Key, name: str, factors: dict[str, float]) -> list[str]:
+    """What a patient meets whose factor was measured on others: shares within intervals, and CRPS."""
+    found = []
+    for who, errors in patients.items():
+        others = [factor for other, factor in factors.items() if other != who]
+        if others:
+            one, std = errors[key], np.mean(others) * errors[key].std[name]
+            ratio = np.abs(one.mean - one.truth) / std
+            found.append([*(np.mean(ratio <= half) for half in INTERVALS.values()), crps_hu(one.mean, std, one.truth)])
+    if not found:
+        return ["-"] * (len(INTERVALS) + 1)
+    *shares, crps = np.mean(found, axis=0)
+    return [*(f"{share:.3f}" for share in shares), f"{crps:.1f}"]
 
 
 def _print_tissues(patients: Patients) -> None:
     rows = []
-    for size, steps in next(iter(patients.values())):
-        factor = float(np.mean(list(_factors(patients, (size, steps)).values())))
+    for key, first in next(iter(patients.values())).items():
+        name = BOTH if BOTH in first.std else BENT
+        factor = float(np.mean(list(_factors(patients, key, name).values())))
         for tissue, (low, high) in TISSUES.items():
             chosen = []
             for found in patients.values():
-                error, std, mean = found[size, steps][:3]
-                inside = (mean >= low) & (mean < high)
-                stated = factor * std[inside]
-                chosen.append(
-                    [np.mean(error[inside] <= INTERVALS[0.9] * stated), stated.mean(), np.sqrt(np.mean(error[inside] ** 2))]
-                )
-            share, stated_hu, rmse_hu = np.mean(chosen, axis=0)
-            rows.append([size, steps, tissue, f"{share:.3f}", f"{stated_hu:.0f}", f"{rmse_hu:.0f}"])
+                inside = (found[key].mean >= low) & (found[key].mean < high)
+                error, stated = np.abs(found[key].mean - found[key].truth)[inside], factor * found[key].std[name][inside]
+                chosen.append([np.mean(error <= INTERVALS[0.9] * stated), stated.mean(), np.sqrt(np.mean(error**2))])
+            share, stated_hu, rmse = np.mean(chosen, axis=0)
+            rows.append([key.size, key.steps or "-", tissue, f"{share:.3f}", f"{stated_hu:.0f}", f"{rmse:.0f}"])
     print("\nwith the factor of all, by what the mean shows\n")
     print(markdown_table(["size", "steps", "tissue", "within 90%", "std HU", "RMSE HU"], rows))
+
+
+def _keep(patients: Patients, bundles: Path) -> None:
+    """The factor of bent CTs alone, and that with samples of each number of steps."""
+    keys = list(next(iter(patients.values())))
+    for number, size in enumerate(sorted({key.size for key in keys}), start=1):
+        of_size = [key for key in keys if key.size == size]
+        measured = [(NO_SAMPLES, of_size[0], BENT), *((key.steps, key, BOTH) for key in of_size if key.steps != NO_SAMPLES)]
+        for steps, key, name in measured:
+            factors = list(_factors(patients, key, name).values())
+            weights = bundles / f"stage{number}" / "models" / "model.pt"
+            keep_factor(weights, MeasuredFactor(steps, float(np.mean(factors)), len(factors)))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 Each CT of one side of a prepared folder is exposed to the cascade's own PA beam; the film goes through the stages. Baselines at
 every size: the mean training volume; the same made consistent with the film (depth-lifted atlas). RMSE and MAE in HU over the
 whole field and inside the body, PSNR of the volume on [-1024, 1500] HU, film error of the view given and of a lateral view that
-nobody was given. With samples: Spearman's rank correlation of their standard deviation with the error of their mean.
+nobody was given; of means Spearman's rank correlation of the stated standard deviation with the error.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from xct_components.cascade import UnifiedHybridViTCascade
 from xct_components.data.cases.cases import prepared_items
 from xct_components.evaluation.held_out_case import loaded
 from xct_components.geometry import VolumeGrid, chest_beam_covering
-from xct_components.inferers.pooled_deviation import stated_deviations
 from xct_components.inferers.stage import StageInferer
+from xct_components.inferers.stated_deviation import stated_deviation
 from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
 from xct_components.physics.consistency import HardConsistency, relative_film_error
@@ -62,7 +62,7 @@ def main() -> None:
 
 def _case(cascade: UnifiedHybridViTCascade, options: argparse.Namespace, case: str) -> dict[str, dict[str, float]]:
     rows: dict[str, dict[str, float]] = {}
-    mean_hu: Tensor | None = None
+    mean_hu, bent = None, None
     drawn: list[Tensor | None] = [None] * options.samples
     for number, stage in enumerate(cascade.stages, start=1):
         size = stage.field.shape[0]
@@ -73,23 +73,23 @@ def _case(cascade: UnifiedHybridViTCascade, options: argparse.Namespace, case: s
         atlas = cascade.stages[0].atlas.mu_per_mm(stage.field.shape)
         rows[f"{size}: mean volume"] = judge(mu_per_mm_to_hu(atlas))
         rows[f"{size}: atlas + consistency"] = judge(mu_per_mm_to_hu(HardConsistency()(atlas, film, grid, beams)))
-        settings: dict[str, Any] = {"fields": [grid], "beams": [beams]}
+        settings: dict[str, Any] = {"fields": [grid], "beams": [beams], "bent": bent}
         result = StageInferer()(film, stage, coarse_hu=mean_hu, **settings)
         if number > 1:
             rows[f"{size}: previous stage, upsampled"] = judge(result.prior_hu)
         elif stage.multi_atlas is not None:
             rows[f"{size}: CTs bent to the film"] = judge(result.prior_hu)
-        mean_hu = result.volume_hu
-        rows[f"{size}: stage {number}, mean"] = judge(mean_hu)
+        mean_hu, bent = result.volume_hu, result.bent
+        rows[f"{size}: stage {number}, mean"] = judge(mean_hu, result.std_hu)
         if not options.samples:
             continue
-        one = StageInferer(mode="sample", steps=options.steps)
+        one, settings["bent"] = StageInferer(mode="sample", steps=options.steps), bent
         drawn = [one(film, stage, coarse_hu=drawn[k], chain=k, **settings).volume_hu for k in range(options.samples)]
         samples = torch.stack([sample for sample in drawn if sample is not None])
         rows[f"{size}: stage {number}, one sample"] = _average([judge(sample) for sample in samples])
-        rows[f"{size}: stage {number}, mean of {options.samples}"] = judge(
-            samples.mean(0), stated_deviations(samples.var(0), [grid])
-        )
+        mean, variance = samples.mean(0), samples.var(0) if options.samples > 1 else None
+        told = stated_deviation(mean, grid, bent=bent[0], variance_hu2=variance)
+        rows[f"{size}: stage {number}, mean of {options.samples}"] = judge(mean, told)
     return rows
 
 

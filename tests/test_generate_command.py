@@ -84,6 +84,33 @@ def test_the_report_holds_every_decision_and_the_preview_is_a_picture(film, bund
     assert 0 < float(np.asarray(std.dataobj).mean()) < 500
 
 
+def test_how_sure_it_is_is_written_without_any_sample_where_cts_are_bent(film, tmp_path):
+    bundles, out = write_bundles(tmp_path / "bundles", count=2, atlas_cts=3), tmp_path / "out"
+    with_std = ["ct.nii.gz", "std.nii.gz", "report.json"]
+    assert run(film, out, bundles, format="nifti") == with_std
+    assert json.loads((out / "report.json").read_text())["deviation"]["bent_cts"] == 3
+    std, image = (nibabel.load(out / name) for name in ("std.nii.gz", "ct.nii.gz"))
+    np.testing.assert_array_equal(std.affine, image.affine)
+    assert np.asarray(std.dataobj).std() > 0
+    assert run(film, tmp_path / "again", bundles, format="nifti", std=False) == ["ct.nii.gz", "report.json"]
+    assert (tmp_path / "again" / "ct.nii.gz").read_bytes() == (out / "ct.nii.gz").read_bytes()
+
+
+@pytest.mark.parametrize("change", [{"std": False}, {"mode": "sample", "steps": 1}])
+def test_the_deviation_of_another_ct_does_not_stay_beside_a_new_one(change, film, tmp_path):
+    bundles, out = write_bundles(tmp_path / "bundles", count=1, atlas_cts=3), tmp_path / "out"
+    run(film, out, bundles, stages=1, format="nifti")
+    assert run(film, out, bundles, stages=1, format="nifti", overwrite=True, **change) == ["ct.nii.gz", "report.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["ct.nii.gz", "report.json"]
+
+
+def test_a_deviation_that_lies_there_alone_is_not_touched_unasked(film, bundles, tmp_path):
+    (tmp_path / "std.nii.gz").write_bytes(b"mine")
+    with pytest.raises(Failure, match=r"std\.nii\.gz"):
+        run(film, tmp_path, bundles, stages=1, format="nifti", std=False)
+    assert (tmp_path / "std.nii.gz").read_bytes() == b"mine"
+
+
 def test_the_same_seed_gives_the_same_bytes(film, bundles, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         run(film, tmp_path / name, bundles, format="nifti", mode="sample", steps=2, seed=seed, stages=1)

@@ -28,14 +28,15 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bundles(tmp_path: Path) -> Path:
-    """One stage with room for three CTs, none held, and what is known of its deviation."""
-    folder = write_bundles(tmp_path / "bundles", count=1)
+    """Two stages, the first with room for three CTs, none held; and what is known of their deviation."""
+    folder = write_bundles(tmp_path / "bundles", count=2)
     config, weights = folder / "stage1" / "configs" / "inference.json", folder / "stage1" / "models" / "model.pt"
     config.write_text(json.dumps({"network_def": {**network_def(SIZES[0]), "atlas_cts": 3}}))
     empty = {f"multi_atlas.{name}": one for name, one in MultiAtlas(3, (SIZES[0],) * 3).state_dict().items()}
     torch.save(torch.load(weights, weights_only=True) | empty, weights)
-    factors = [{"steps": 4, "factor": 2.0, "patients": 9}]
-    weights.with_suffix(".json").write_text(json.dumps({"sha256": file_sha256(weights), "deviation_factors": factors}))
+    for file in (weights, folder / "stage2" / "models" / "model.pt"):
+        described = {"sha256": file_sha256(file), "std_factors": [{"steps": 4, "factor": 2.0, "patients": 9}]}
+        file.with_suffix(".json").write_text(json.dumps(described))
     return folder
 
 
@@ -63,6 +64,12 @@ def test_stage_1_holds_the_training_cts_and_its_network_stays(prepared, bundles,
     document = json.loads((bundles / "stage1" / "models" / "model.json").read_text())
     new = file_sha256(bundles / "stage1" / "models" / "model.pt")
     assert document == {"sha256": new, "network_of": sha256, "held_cts": 2, "network_share": 1.0}
+
+
+def test_later_stages_forget_factors_that_were_measured_with_other_cts(prepared, bundles):
+    second = bundles / "stage2" / "models"
+    assert run(prepared, bundles) == ExitCode.OK
+    assert json.loads((second / "model.json").read_text()) == {"sha256": file_sha256(second / "model.pt")}
 
 
 def test_a_film_is_answered_with_the_held_cts_from_then_on(prepared, bundles):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xct_components.inferers.cascade_film import CascadeFilm
     from xct_components.inferers.generated_ct import GeneratedCt
     from xct_components.networks.cascade_stage import CascadeStage
+    from xct_components.networks.deviation_factors import DeviationFactors
     from xct_components.physics.consistency import Consistency
 
 NOTICE = "Synthetic CT estimated from a chest film. Research only, not for diagnosis."
@@ -110,7 +111,7 @@ class UnifiedHybridViTCascade:
             num_stages: stop after so many (a quick preview); None runs all that are loaded.
             lateral: file of a lateral film of the same patient; both real (calibrated), or both simulated from one CT.
             steps: network evaluations of a sample.
-            samples: volumes to draw; from two on there is a standard deviation.
+            samples: volumes to draw; from two on they too tell of the standard deviation, which bent CTs tell without any.
             mode: "mean" (one network evaluation a stage, closest on average) or "sample".
             seed: of the noise; the same seed gives the same voxels on the same machine.
             consistency: "auto" (hard for exact films, soft for estimated ones), "hard", "soft", "off", or an object of
@@ -161,7 +162,7 @@ class UnifiedHybridViTCascade:
             "weights": self.weights[:count],
             "stages": notes.described(result.seconds),
             **_explained(result, film),
-            "deviation": None if result.std_hu is None else self.stages[count - 1].deviation_factors.described(steps),
+            "deviation": _deviation(result, self.stages[count - 1].deviation_factors, samples, steps),
             "film": film.record,
         }
         return generated_ct(result, film, record)
@@ -206,6 +207,17 @@ def consistency_named(name: ConsistencyName | Consistency) -> Consistency | None
     if name not in known:
         raise UsageFailure(f"consistency must be one of {', '.join(known)}, got {name!r}")
     return known[name]
+
+
+def _deviation(result: CascadeResult, factors: DeviationFactors, samples: int, steps: int) -> dict[str, Any] | None:
+    """What tells the standard deviation, and on how many patients errors were held against it; None without one."""
+    from xct_components.networks.deviation_factors import NO_SAMPLES
+
+    if result.std_hu is None:
+        return None
+    drawn = samples if samples > 1 else 0
+    patients = factors.patients(steps if drawn else NO_SAMPLES)
+    return {"bent_cts": result.bent_cts, "samples": drawn, "factor": round(result.std_factor, 4), "patients": patients}
 
 
 def _explained(result: CascadeResult, film: CascadeFilm) -> dict[str, Any]:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from xct_components.geometry import VolumeGrid
 
-#: Volumes drawn of the real film, for its map of uncertainty.
-SAMPLES = 4
 #: File name -> view of the films.
 FILMS = {"pa": "PA", "lateral": "LATERAL"}
 #: Slices are read at this pixel size over the film's field.
@@ -73,8 +71,7 @@ def demo(
     picture = folder / "radiographs.png"
     with written_together(picture) as (draft,):
         _draw(draft, ct, folder)
-    settings: dict[str, Any] = {"stages": stages, "samples": SAMPLES, "bundles": bundles}
-    made = generate(film, output=str(folder / "ct_of_film"), overwrite=True, **settings)
+    made = generate(film, output=str(folder / "ct_of_film"), overwrite=True, stages=stages, bundles=bundles)
     pictures = [picture, *(path for path in made if path.suffix in (".png", ".html"))]
     return [*reversed(pictures), *(path for path in [*made, *dict.fromkeys(written)] if path not in pictures)]
 

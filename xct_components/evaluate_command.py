@@ -50,7 +50,7 @@ def evaluate(  # noqa: PLR0913 - each argument is an option of the command line
         output: folder for evaluation.json, evaluation.csv, evaluation.html and evaluation.png. It is made if missing.
         side: val or test.
         stages: 1 (64 voxels along each edge), 2 (128) or 3 (256); all sizes up to it are judged.
-        samples: volumes to draw of each patient for uncertainty, at least 2; 0 for none.
+        samples: volumes to draw of each patient, at least 2, to judge them and what they tell of the error; 0 for none.
         steps: network evaluations of a sample.
         seed: of the noise.
         window_hu: lowest and highest HU that PSNR and SSIM refer to; write --window_hu=-1024,1024.

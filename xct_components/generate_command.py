@@ -29,6 +29,7 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
     samples: int = 1,
     steps: int = 4,
     mode: str = "mean",
+    std: bool = True,
     seed: int = 0,
     lateral: str | None = None,
     format: str = "nifti,png,html",  # noqa: A002 - the name of the option
@@ -53,9 +54,12 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
         output: folder for ct.nii.gz (HU), std.nii.gz, preview.png, report.html and report.json; dicom/IM0001.dcm and
             so on, and dicom_std.dcm. It is made if missing.
         stages: 1 (64 voxels along each edge, a quick preview), 2 (128) or 3 (256).
-        samples: volumes to draw; from two on their standard deviation is written too.
+        samples: volumes to draw; from two on the standard deviation counts how they differ too, which takes so many times as
+            long.
         steps: network evaluations of a sample.
         mode: mean (closest on average, one evaluation a stage) or sample.
+        std: write how sure it is of each voxel, as a standard deviation in HU (not where one sample is drawn, nor where
+            the frontal film is not believed).
         seed: of the noise; the same seed gives the same voxels on the same machine.
         lateral: a lateral film of the same patient; both real (calibrated), or both simulated from one CT.
         format: nifti, dicom, png, html or several (nifti,dicom); report.json is always written. A DICOM series goes into the
@@ -70,7 +74,7 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
     Returns:
         What was written.
     """
-    run = FilmRun(_formats(format), stages, samples, steps, mode, seed, full_size, device, view, accept)
+    run = FilmRun(_formats(format), stages, samples, steps, mode, seed, full_size, device, view, accept, std)
     _require_libraries(targets := run.targets(Path(output), overwrite=overwrite or Path(film).is_dir()))
     if Path(film).is_dir():
         if lateral is not None:

@@ -20,7 +20,7 @@ CT_FILE, STD_FILE, PREVIEW_FILE, REPORT_FILE = "ct.nii.gz", "std.nii.gz", "previ
 PAGE_FILE = "report.html"
 #: A CT series, one file per slice; and the Parametric Map of the standard deviation.
 DICOM_FOLDER, DICOM_STD_FILE = "dicom", "dicom_std.dcm"
-#: Name -> format, and whether it takes several samples.
+#: Name -> format, and whether it shows the standard deviation.
 FILES = {
     CT_FILE: ("nifti", False),
     STD_FILE: ("nifti", True),
@@ -41,7 +41,7 @@ def free_targets(folder: Path, formats: Sequence[str], *, with_std: bool, overwr
     Args:
         folder: made by ``write_generated`` if missing.
         formats: some of ``FORMATS``; report.json is always among the targets.
-        with_std: whether there will be a standard deviation.
+        with_std: whether the standard deviation is wanted; it is written if there is one.
         overwrite: whether what has one of the names may be replaced.
 
     Returns:
@@ -50,9 +50,10 @@ def free_targets(folder: Path, formats: Sequence[str], *, with_std: bool, overwr
     Raises:
         CannotWrite: if the folder cannot be written to, or something would be lost.
     """
-    names = [name for name, (format_, of_samples) in FILES.items() if format_ in formats and (with_std or not of_samples)]
-    targets = {name: folder / name for name in (*names, REPORT_FILE)}
-    require_free_folder(folder, list(targets), overwrite=overwrite)
+    names = [name for name, (format_, _) in FILES.items() if format_ in formats]
+    require_free_folder(folder, [*names, REPORT_FILE], overwrite=overwrite)
+    wanted = [name for name in names if with_std or not FILES[name][1]]
+    targets = {name: folder / name for name in (*wanted, REPORT_FILE)}
     if DICOM_FOLDER in targets:
         _require_series_or_nothing(targets[DICOM_FOLDER])
     return targets
@@ -77,7 +78,8 @@ def write_generated(targets: dict[str, Path], ct: "GeneratedCt", film: Path, lat
     from xct_components.data.atomic_files import written_together
 
     source = _source(ct, film, lateral) if DICOM_FOLDER in targets else None
-    files = {name: path for name, path in targets.items() if name != DICOM_FOLDER}
+    written = {name: path for name, path in targets.items() if ct.std is not None or not _is_std(name)}
+    files = {name: path for name, path in written.items() if name != DICOM_FOLDER}
     with ExitStack() as opened:
         opened.enter_context(made_folder(targets[REPORT_FILE].parent))
         folder = opened.enter_context(written_folder(targets[DICOM_FOLDER])) if source else None
@@ -87,7 +89,20 @@ def write_generated(targets: dict[str, Path], ct: "GeneratedCt", film: Path, lat
         for name, write in _WRITERS.items():
             if name in drafts:
                 write(drafts[name], ct)
-    return list(targets.values())
+    _remove_stale(targets, written)
+    return list(written.values())
+
+
+def _is_std(name: str) -> bool:
+    return name in FILES and FILES[name][1]
+
+
+def _remove_stale(targets: dict[str, Path], written: dict[str, Path]) -> None:
+    """The deviation of an earlier run must not stay beside another CT."""
+    formats = {FILES[name][0] for name in targets if name in FILES}
+    for name, (format_, _) in FILES.items():
+        if _is_std(name) and format_ in formats and name not in written:
+            targets[REPORT_FILE].with_name(name).unlink(missing_ok=True)
 
 
 def _require_series_or_nothing(folder: Path) -> None:
@@ -164,7 +179,7 @@ _WRITERS: "dict[str, Callable[[Path, GeneratedCt], None]]" = {
 
 def _present(volume: "MetaTensor | None") -> "MetaTensor":
     if volume is None:
-        raise ValueError("std must be given for a file that is written, got None; it needs at least two samples")
+        raise ValueError("std must be given for a file that is written, got None; see free_targets")
     return volume
 
 

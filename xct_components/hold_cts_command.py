@@ -20,8 +20,8 @@ def hold_cts(
 
     The more of your own patients it holds, up to as many as its configuration says (atlas_cts, 16), the better it knows such
     patients; of more they are chosen evenly by name. The network is not trained. The weights then hold these chests, voxels of
-    5 mm: treat them as patient data. Deviation factors were measured with other CTs and are dropped: run xct
-    calibrate-deviation with patients that are not held.
+    5 mm: treat them as patient data. Factors of the standard deviation were measured with other CTs and are
+    dropped, of all stages: run xct calibrate-deviation with patients that are not held.
 
     Args:
         prepared: output folder of xct prepare.
@@ -38,17 +38,19 @@ def hold_cts(
     require_between("network_share", network_share, 0, 1)
     from xct_components.bundle_io.parent_stages import WEIGHTS
     from xct_components.cascade import UnifiedHybridViTCascade
-    from xct_components.data.bundle_folder import bundles_folder
+    from xct_components.data.bundle_folder import STAGES, bundles_folder
     from xct_components.data.cases.cases import TrainingCases, case_dataset, present_items
     from xct_components.data.file_hash import file_sha256
+    from xct_components.evaluation.deviation_check import forget_factors
     from xct_components.training.released_weights import write_weights
 
     folder = bundles_folder(bundles)
     stage, target = UnifiedHybridViTCascade.from_pretrained(folder, stages=1).stages[0], folder / "stage1" / WEIGHTS
     if stage.multi_atlas is None:
         raise UsageFailure(f"{folder / 'stage1'} holds no CTs (atlas_cts is 0); train it with --network_def::atlas_cts 16")
+    later = [file for file in (folder / f"stage{number}" / WEIGHTS for number in STAGES[1:]) if file.is_file()]
     if not dry_run:
-        require_writable([target.parent])
+        require_writable([file.parent for file in (target, *later)])
     items = present_items(Path(prepared), side, stage.field.shape[0])
     left_out = _names(without, [str(item["case"]) for item in items])
     kept = [item for item in items if item["case"] not in left_out]
@@ -58,11 +60,12 @@ def hold_cts(
     stage.multi_atlas.measure(held)
     stage.residual_scale_hu.mul_(network_share)
     names = [name for name, _ in held]
-    if not dry_run:
-        write_weights(
-            stage, target, {"network_of": file_sha256(target), "held_cts": len(names), "network_share": network_share}
-        )
-    return [f"{len(names)} of {len(kept)} CTs held: {', '.join(names)}", *([] if dry_run else [str(target)])]
+    said = [f"{len(names)} of {len(kept)} CTs held: {', '.join(names)}"]
+    if dry_run:
+        return said
+    write_weights(stage, target, {"network_of": file_sha256(target), "held_cts": len(names), "network_share": network_share})
+    forgotten = [str(weights.with_suffix(".json")) for weights in later if forget_factors(weights)]
+    return [*said, str(target), *forgotten]
 
 
 def _names(without: str, known: Sequence[str]) -> list[str]:

@@ -226,19 +226,21 @@ def _stage_rows(stage: dict[str, Any]) -> Iterator[tuple[str, str]]:
     known = [text for name, text in what.items() if name in training] + figures[:3]
     if known:
         yield "  training", ", ".join(known)
-    yield "  deviation", _deviation(training.get("deviation_factors", []))
+    yield "  deviation", _deviation(training)
 
 
-def _deviation(entries: Any) -> str:
-    """How wide the standard deviation of samples is made, as model.json says."""
-    from xct_components.networks.deviation_factors import DeviationFactors
+def _deviation(described: dict[str, Any]) -> str:
+    """What the standard deviation is multiplied by, as model.json says."""
+    from xct_components.networks.deviation_factors import NO_SAMPLES, STD_FACTORS, DeviationFactors
 
     try:
-        measured = DeviationFactors.from_json(entries).measured
+        measured = DeviationFactors.from_json(described.get(STD_FACTORS, [])).measured
     except ValueError as error:
         return f"DAMAGED: {first_line(error)}; run xct calibrate-deviation"
-    known = [f"{one.factor:.2f} at {one.steps}" for one in measured]
-    return f"of samples times {', '.join(known)} steps" if known else "as samples have it: run xct calibrate-deviation"
+    known = [
+        f"{one.factor:.2f}" + ("" if one.steps == NO_SAMPLES else f" with samples of {one.steps} steps") for one in measured
+    ]
+    return f"times {', '.join(known)}" if known else "not held against errors: run xct calibrate-deviation"
 
 
 def _part(name: str, versions: dict[str, str | None]) -> tuple[str, str]:

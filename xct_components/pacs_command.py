@@ -29,6 +29,7 @@ def pacs(  # noqa: PLR0913 - each argument is an option of the command line
     samples: int = 1,
     steps: int = 4,
     mode: str = "mean",
+    std: bool = False,
     seed: int = 0,
     full_size: bool = False,
     bundles: str | None = None,
@@ -55,9 +56,10 @@ def pacs(  # noqa: PLR0913 - each argument is an option of the command line
         lateral_instance: its number, if there are several.
         output: folder that keeps dicom, preview.png and report.json; otherwise nothing stays on this machine.
         stages: as for xct generate, like all below down to overwrite.
-        samples: from two on their standard deviation is stored too, as a Parametric Map.
+        samples: as for xct generate; from two on the standard deviation is stored in any case.
         steps: network evaluations of a sample.
         mode: mean or sample.
+        std: store the standard deviation too, as a Parametric Map, which some PACS do not take.
         seed: of the noise.
         full_size: 512 x 604 x 512 voxels.
         bundles: folder with stage1, stage2 and stage3.
@@ -93,6 +95,7 @@ def pacs(  # noqa: PLR0913 - each argument is an option of the command line
             samples=samples,
             steps=steps,
             mode=mode,
+            std=std or samples > 1,
             seed=seed,
             full_size=full_size,
             bundles=bundles,
@@ -101,7 +104,7 @@ def pacs(  # noqa: PLR0913 - each argument is an option of the command line
             accept=accept,
             overwrite=overwrite,
         )
-        images = _images(result, with_std=samples > 1)
+        images = _images(result)
         with _bar("storing", len(images)) as bar:
             target.store(images, bar.update)
     kept = [f"kept in {result}"] if output else []
@@ -114,10 +117,10 @@ def _require_libraries() -> None:
             raise Failure(f"xct pacs needs {library}: pip install 'xct-components[pacs]'")
 
 
-def _images(result: Path, *, with_std: bool) -> list[Path]:
-    """The series, head first, then the map."""
-    slices = sorted((result / DICOM_FOLDER).glob("IM*.dcm"))
-    return [*slices, *([result / DICOM_STD_FILE] if with_std else [])]
+def _images(result: Path) -> list[Path]:
+    """The series, head first, then the map if there is one."""
+    slices, map_ = sorted((result / DICOM_FOLDER).glob("IM*.dcm")), result / DICOM_STD_FILE
+    return [*slices, *([map_] if map_.exists() else [])]
 
 
 @contextmanager

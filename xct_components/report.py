@@ -26,7 +26,7 @@ SCALE_BAR_MM = 50.0
 WARNING = "SYNTHETIC - NOT FOR DIAGNOSIS"
 
 _BACKGROUND, _TEXT, _FAINT, _ACCENT, _ALERT = "#0b0e13", "#e8ecf2", "#8b95a5", "#5cc8ff", "#ffb454"
-_WIDTH_INCH, _MARGIN_INCH, _GAP_INCH, _HEADER_INCH, _TITLE_INCH, _FOOTER_INCH = 12.0, 0.3, 0.2, 0.9, 0.42, 0.45
+_WIDTH_INCH, _MARGIN_INCH, _GAP_INCH, _HEADER_INCH, _TITLE_INCH, _FOOTER_INCH = 12.0, 0.3, 0.2, 0.9, 0.42, 0.6
 
 
 def write_preview(path: Path, ct: GeneratedCt) -> None:
@@ -48,7 +48,7 @@ def write_preview(path: Path, ct: GeneratedCt) -> None:
     for number, (name, window) in enumerate(WINDOWS_HU.items()):
         _draw_planes(_axes(figure, number + 1, side), volume, ct, f"{name} window", window)
     if ct.std is not None:
-        _draw_planes(_axes(figure, rows - 1, side), ct.std[0].as_subclass(Tensor), ct, ct.std_title, STD_WINDOW_HU)
+        _draw_planes(_axes(figure, rows - 1, side), ct.std[0].as_subclass(Tensor), ct, "standard deviation", STD_WINDOW_HU)
     _write_captions(figure, ct)
     figure.savefig(path, format="png", facecolor=_BACKGROUND)
 
@@ -162,4 +162,5 @@ def _write_captions(figure: Figure, ct: GeneratedCt) -> None:
     known = "exact line integrals" if ct.film.exact else "calibrated from a displayed film"
     voxels, made = f"{shape} voxels of {spacing} mm", f"{kind}, seed {settings['seed']}"
     caption = "   |   ".join((voxels, made, f"film: {known}", ct.record["software"]))
-    figure.text(left, 0.2 / height, caption, color=_FAINT, fontsize=9.5, va="center")
+    told = "" if ct.std is None else f"\n{ct.std_title}, black {STD_WINDOW_HU[0]:.0f} HU, white {STD_WINDOW_HU[1]:.0f} HU"
+    figure.text(left, 0.5 * _FOOTER_INCH / height, caption + told, color=_FAINT, fontsize=9.5, va="center", linespacing=1.6)

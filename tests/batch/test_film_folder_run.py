@@ -155,6 +155,20 @@ def test_what_is_done_is_not_done_again_and_what_failed_is_tried_again(mixed, bu
     assert [path for path in batch.files() if path.startswith(".")] == []
 
 
+@pytest.mark.parametrize("atlas_cts", [0, 2])
+def test_a_film_is_done_with_its_deviation_or_without_if_it_has_none(atlas_cts, tmp_path):
+    folder, bundles = tmp_path / "films", write_bundles(tmp_path / "bundles", count=1, atlas_cts=atlas_cts)
+    folder.mkdir()
+    shutil.copy(REAL_FILM, folder)
+    first = Batch(folder, tmp_path / "out", bundles)
+    assert (first.code, len(list((tmp_path / "out").rglob("std.nii.gz")))) == (ExitCode.OK, 1 if atlas_cts else 0)
+    made = first.made_at()
+    assert Batch(folder, tmp_path / "out", bundles).made_at() == made
+    if atlas_cts:
+        next((tmp_path / "out").rglob("std.nii.gz")).unlink()
+        assert Batch(folder, tmp_path / "out", bundles, "--overwrite").made_at() != made
+
+
 @pytest.mark.parametrize("change", ["film", "settings", "weights", "format", "sidecar", "accept"])
 def test_another_film_or_run_replaces_nothing_unasked(change, mixed, bundles, tmp_path):
     (tmp_path / "in").mkdir()

@@ -167,11 +167,11 @@ def written_weights(folder: Path, **described: Any) -> Path:
 
 
 def test_weights_bring_the_factors_of_their_deviation_along(tmp_path):
-    stage = StageWeights().load(tiny_stage(16), written_weights(tmp_path, deviation_factors=FACTORS))
+    stage = StageWeights().load(tiny_stage(16), written_weights(tmp_path, std_factors=FACTORS))
     assert stage.deviation_factors.to_json() == FACTORS
 
 
-@pytest.mark.parametrize("described", [{}, {"epoch": 1}, {"named": False, "deviation_factors": FACTORS}])
+@pytest.mark.parametrize("described", [{}, {"epoch": 1}, {"named": False, "std_factors": FACTORS}])
 def test_weights_that_were_not_measured_have_none_whatever_was_loaded_before(described, tmp_path):
     stage = tiny_stage(16)
     stage.deviation_factors = DeviationFactors.from_json(FACTORS)
@@ -181,7 +181,7 @@ def test_weights_that_were_not_measured_have_none_whatever_was_loaded_before(des
 
 def test_factors_that_are_none_are_refused_with_the_way_out(tmp_path):
     with pytest.raises(WeightsFailure, match=r"model\.json: .*must be.*xct calibrate-deviation"):
-        StageWeights().load(tiny_stage(16), written_weights(tmp_path, deviation_factors={"4": 1.8}))
+        StageWeights().load(tiny_stage(16), written_weights(tmp_path, std_factors={"4": 1.8}))
 
 
 class Code:

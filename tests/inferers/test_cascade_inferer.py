@@ -20,8 +20,8 @@ from xct_components.inferers.cascade import CascadeInferer
 from xct_components.inferers.cascade_film import CascadeFilm
 from xct_components.inferers.film_reading import as_cascade_film, read_cascade_film
 from xct_components.inferers.memory_needed import available_bytes, needed_bytes
-from xct_components.inferers.pooled_deviation import stated_deviations
 from xct_components.inferers.resampled_volume import on_field
+from xct_components.inferers.stated_deviation import stated_deviation
 from xct_components.networks.deviation_factors import DeviationFactors, MeasuredFactor
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.projector import project
@@ -35,6 +35,7 @@ FILM = CascadeFilm(project(hu_to_mu_per_mm(chest_hu(GRID)), GRID, [BEAM]), (BEAM
 EXPLAINED = 0.01
 ROUNDING_HU = 0.05
 FIRST, SECOND = tiny_stage(16), tiny_stage(32, needs_coarse=True, seed=1)
+HOLDING = tiny_stage(16, atlas_cts=3)
 CT = Path(__file__).parents[1] / "data" / "cip-ct-64.nrrd"
 REAL_FILM = Path(__file__).parents[1] / "data" / "films" / "00000001_000.png"
 
@@ -64,8 +65,44 @@ def test_chains_run_through_all_stages_and_their_statistics_are_those_of_their_v
     second = 2.0 * result.volume_hu - first
     assert result.std_hu is not None
     raw = torch.from_numpy(np.var([first.numpy(), second.numpy()], axis=0, ddof=1))
-    torch.testing.assert_close(result.std_hu, stated_deviations(raw, [result.field]), atol=ROUNDING_HU, rtol=0.0)
+    told = stated_deviation(result.volume_hu, result.field, variance_hu2=raw)
+    torch.testing.assert_close(result.std_hu, told, atol=ROUNDING_HU, rtol=0.0)
     assert float(result.std_hu.mean()) > 1.0
+
+
+def test_what_the_first_stage_bends_tells_the_deviation_of_the_last():
+    seen = []
+    result = CascadeInferer([HOLDING]).run(FILM, SECOND, on_stage=lambda *what: seen.append(what[1]))
+    (bent,) = seen[0].bent
+    told = stated_deviation(result.volume_hu, result.field, bent=bent)
+    assert result.std_hu is not None
+    assert told is not None
+    assert torch.equal(result.std_hu, told)
+    assert (result.bent_cts, result.std_factor) == (3, 1.0)
+    assert seen[1].bent[0] is bent
+    given = CascadeInferer([HOLDING]).run(FILM, SECOND, coarse_hu=seen[0].volume_hu)
+    assert (given.std_hu, given.bent_cts) == (None, 0)
+
+
+def test_samples_bend_once_and_add_to_the_deviation(monkeypatch):
+    held = HOLDING.multi_atlas
+    assert held is not None
+    bends: list[Any] = []
+    bent = held.bent
+
+    def counted(*what: Any) -> Any:
+        bends.append(bent(*what))
+        return bends[-1]
+
+    monkeypatch.setattr(held, "bent", counted)
+    result = CascadeInferer([HOLDING], samples=2, steps=2).run(FILM, SECOND)
+    assert len(bends) == 1
+    alone = stated_deviation(result.volume_hu, result.field, bent=bends[0])
+    assert result.std_hu is not None
+    assert alone is not None
+    assert bool((result.std_hu >= alone).all())
+    assert float((result.std_hu - alone).mean()) > 1.0
+    assert CascadeInferer([HOLDING], mode="sample", steps=2).run(FILM, SECOND).std_hu is None
 
 
 @pytest.mark.parametrize("num_stages", [1, 2])

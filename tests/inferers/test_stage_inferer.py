@@ -12,10 +12,10 @@ from torch import Tensor
 from tests.inferers.tiny_stages import chest_hu, tiny_stage
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.inferers.column_reach import column_reach, window_alignment
-from xct_components.inferers.pooled_deviation import stated_deviations
 from xct_components.inferers.stage import StageInferer, StageResult
 from xct_components.inferers.stage_work import grown
-from xct_components.networks.deviation_factors import DeviationFactors, MeasuredFactor
+from xct_components.inferers.stated_deviation import stated_deviation
+from xct_components.networks.deviation_factors import NO_SAMPLES, DeviationFactors, MeasuredFactor
 from xct_components.networks.explained_volume import explained_hu
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.consistency import HardConsistency, NoConsistency, SoftConsistency
@@ -28,6 +28,7 @@ EXPLAINED = 0.01
 ROUNDING_HU = 0.05
 
 STAGE = tiny_stage(32)
+HOLDING = tiny_stage(32, atlas_cts=3)
 REFINING = tiny_stage(32, needs_coarse=True, seed=3)
 
 
@@ -104,12 +105,57 @@ def test_mean_and_deviation_are_those_of_the_samples():
     np.testing.assert_allclose(result.volume_hu, np.mean(drawn, axis=0), atol=ROUNDING_HU)
     assert result.std_hu is not None
     raw = torch.from_numpy(np.var(drawn, axis=0, ddof=1))
-    torch.testing.assert_close(result.std_hu, stated_deviations(raw, [STAGE.field]), atol=ROUNDING_HU, rtol=0.0)
+    told = stated_deviation(result.volume_hu, STAGE.field, variance_hu2=raw)
+    torch.testing.assert_close(result.std_hu, told, atol=ROUNDING_HU, rtol=0.0)
     mean = run(mode="mean", steps=2, samples=3)
     assert mean.std_hu is not None
     assert torch.equal(mean.std_hu, result.std_hu)
     assert torch.equal(mean.volume_hu, run(mode="mean").volume_hu)
     assert run(mode="sample", steps=2).std_hu is None
+
+
+def test_the_mean_knows_its_deviation_from_bent_cts_and_a_single_draw_has_none():
+    result = run(stage=HOLDING)
+    told = stated_deviation(result.volume_hu, HOLDING.field, bent=result.bent[0])
+    assert result.std_hu is not None
+    assert told is not None
+    assert torch.equal(result.std_hu, told)
+    assert float(result.std_hu.mean()) > 10.0
+    assert run(stage=HOLDING, mode="sample", steps=2).std_hu is None
+
+
+def test_samples_add_to_what_bent_cts_tell():
+    result, alone = run(stage=HOLDING, samples=3, steps=2), run(samples=3, steps=2)
+    drawn = [StageInferer(mode="sample", steps=2)(FILM, HOLDING, beams=[[BEAM]], chain=k).volume_hu for k in range(3)]
+    told = stated_deviation(result.volume_hu, HOLDING.field, bent=result.bent[0], variance_hu2=torch.stack(drawn).var(0))
+    assert result.std_hu is not None
+    assert alone.std_hu is not None
+    torch.testing.assert_close(result.std_hu, told, atol=ROUNDING_HU, rtol=0.0)
+    assert alone.bent == [None]
+
+
+def test_the_deviation_without_samples_has_a_factor_of_its_own():
+    measured = tiny_stage(32, atlas_cts=3)
+    measured.deviation_factors = DeviationFactors((MeasuredFactor(NO_SAMPLES, 1.3, 10), MeasuredFactor(4, 9.0, 10)))
+    plain, stated = run(stage=HOLDING), run(stage=measured)
+    assert plain.std_hu is not None
+    assert stated.std_hu is not None
+    assert torch.equal(stated.std_hu, plain.std_hu * 1.3)
+
+
+def test_what_was_bent_before_is_not_bent_again_and_gives_the_same(monkeypatch):
+    first = run(stage=HOLDING)
+    monkeypatch.setattr(HOLDING.multi_atlas, "bent", None)  # whoever bends now fails
+    again = StageInferer()(FILM, HOLDING, beams=[[BEAM]], bent=first.bent)
+    assert torch.equal(again.volume_hu, first.volume_hu)
+
+
+def test_a_batch_states_a_deviation_if_all_have_one():
+    films, lateral = torch.cat([FILM, FILM]), chest_beam_covering(GRID, "LL", 64, 64)
+    assert StageInferer()(films, HOLDING, beams=[[BEAM], [lateral]]).std_hu is None  # nothing is bent to a lateral film alone
+    both = StageInferer()(films, HOLDING, beams=[[BEAM], [BEAM]]).std_hu
+    assert both is not None
+    assert both.shape == (2, 1, 32, 32, 32)
 
 
 def test_columns_that_overlap_by_twice_their_reach_give_what_one_piece_gives():

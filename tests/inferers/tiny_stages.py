@@ -20,7 +20,9 @@ TOKEN_CHANNELS, EMBEDDING = 16, 32
 LOUDNESS = 0.05
 
 
-def network_def(size: int, *, needs_coarse: bool = False, window: tuple[int, int, int] | None = None) -> dict[str, Any]:
+def network_def(
+    size: int, *, needs_coarse: bool = False, window: tuple[int, int, int] | None = None, atlas_cts: int = 0
+) -> dict[str, Any]:
     """A stage of ``size``³ voxels over 320 mm, patch 2, two levels, as a bundle writes it; ``coarsest`` is 4."""
     networks = "xct_components.networks"
     levels = [{"channels": 8}, {"channels": 16, "vit_blocks": 1, "window": window}]
@@ -41,12 +43,13 @@ def network_def(size: int, *, needs_coarse: bool = False, window: tuple[int, int
         "needs_coarse": needs_coarse,
         "embedding": EMBEDDING,
         "depth_bins": 16,
+        "atlas_cts": atlas_cts,
         "precision": "fp32",
     }
 
 
 def tiny_stage(size: int = 16, *, seed: int = 0, **how: Any) -> CascadeStage:
-    """The stage of ``network_def`` with random weights and a measured atlas."""
+    """The stage of ``network_def`` with random weights, a measured atlas, and chests for as many CTs as it may hold."""
     from monai.bundle import ConfigParser
 
     torch.manual_seed(seed)
@@ -56,21 +59,26 @@ def tiny_stage(size: int = 16, *, seed: int = 0, **how: Any) -> CascadeStage:
         if not parameter.any():
             parameter.data = LOUDNESS * torch.randn(parameter.shape, generator=generator)
     stage.atlas.measure([chest_hu(VolumeGrid.chest((32, 32, 32), FIELD_MM / 32), marker=False)])
+    if stage.multi_atlas is not None:
+        rooms = [(0.85 + 0.1 * number) * FIELD_MM / 32 for number in range(stage.multi_atlas.count)]
+        stage.multi_atlas.measure((f"in {mm} mm", chest_hu(VolumeGrid.chest((32, 32, 32), mm), marker=False)) for mm in rooms)
     return stage.eval().requires_grad_(False)
 
 
-def tiny_cascade() -> list[CascadeStage]:
-    """Stages of 16³, 32³ and 64³ voxels."""
-    return [tiny_stage(size, needs_coarse=number > 0, seed=number) for number, size in enumerate(SIZES)]
+def tiny_cascade(atlas_cts: int = 0) -> list[CascadeStage]:
+    """Stages of 16³, 32³ and 64³ voxels; the first holds so many CTs, of chests of different size."""
+    first = tiny_stage(SIZES[0], atlas_cts=atlas_cts)
+    return [first, *(tiny_stage(size, needs_coarse=True, seed=number) for number, size in enumerate(SIZES[1:], start=1))]
 
 
-def write_bundles(folder: Path, count: int = 3) -> Path:
+def write_bundles(folder: Path, count: int = 3, atlas_cts: int = 0) -> Path:
     """The tiny cascade as a folder of bundles: what inference needs of them."""
-    for number, (size, stage) in enumerate(zip(SIZES[:count], tiny_cascade(), strict=False), start=1):
+    for number, (size, stage) in enumerate(zip(SIZES[:count], tiny_cascade(atlas_cts), strict=False), start=1):
         bundle = folder / f"stage{number}"
         (bundle / "configs").mkdir(parents=True)
         (bundle / "models").mkdir()
-        document = {"network_def": network_def(size, needs_coarse=number > 1)}
+        held = atlas_cts if number == 1 else 0
+        document = {"network_def": network_def(size, needs_coarse=number > 1, atlas_cts=held)}
         (bundle / "configs" / "inference.json").write_text(json.dumps(document))
         torch.save(stage.state_dict(), bundle / "models" / "model.pt")
     return folder

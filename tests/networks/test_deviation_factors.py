@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xct_components.networks.deviation_factors import DeviationFactors, MeasuredFactor
+from xct_components.networks.deviation_factors import NO_SAMPLES, DeviationFactors, MeasuredFactor
 
 FACTORS = DeviationFactors((MeasuredFactor(1, 10.0, 10), MeasuredFactor(4, 2.0, 10), MeasuredFactor(8, 1.5, 8)))
 
@@ -32,6 +32,19 @@ def test_a_new_measurement_replaces_that_of_the_same_steps_only():
     assert [one.steps for one in again.with_factor(MeasuredFactor(2, 3.0, 1)).measured] == [1, 2, 4, 8]
 
 
+def test_with_and_without_samples_they_know_nothing_of_each_other():
+    without = DeviationFactors((MeasuredFactor(NO_SAMPLES, 1.1, 7),))
+    assert [without.at(steps) for steps in (NO_SAMPLES, 1, 4)] == [1.1, 1.0, 1.0]
+    assert FACTORS.at(NO_SAMPLES) == 1.0
+    both = FACTORS.with_factor(without.measured[0])
+    assert [both.at(steps) for steps in (NO_SAMPLES, 1, 4)] == [1.1, 10.0, 2.0]
+
+
+def test_the_fewest_patients_that_say_so_are_told():
+    both = FACTORS.with_factor(MeasuredFactor(NO_SAMPLES, 1.1, 7))
+    assert [factors.patients(steps) for factors in (both, FACTORS) for steps in (NO_SAMPLES, 4)] == [7, 8, 0, 8]
+
+
 def test_json_keeps_them():
     assert DeviationFactors.from_json(FACTORS.to_json()) == FACTORS
     assert DeviationFactors.from_json(()) == DeviationFactors()
@@ -40,7 +53,7 @@ def test_json_keeps_them():
 @pytest.mark.parametrize(
     "entries",
     [
-        [{"steps": 0, "factor": 1.0, "patients": 1}],
+        [{"steps": -1, "factor": 1.0, "patients": 1}],
         [{"steps": 4, "factor": 0.0, "patients": 1}],
         [{"steps": 4, "factor": float("inf"), "patients": 1}],
         [{"steps": 4, "factor": 1.0, "patients": 0}],

@@ -13,7 +13,7 @@ from tests.networks.small_stages import film_of as film_on
 from tests.networks.small_stages import hard, small_stage
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.networks.cascade_stage import SeenFilms
-from xct_components.networks.multi_atlas import BYTE_STEP_HU, MultiAtlas, key_of
+from xct_components.networks.multi_atlas import BYTE_STEP_HU, BentCts, MultiAtlas, key_of
 from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
 from xct_components.physics.consistency import Consistency, HardConsistency, NoConsistency, SoftConsistency
 from xct_components.training.released_weights import release_state
@@ -49,10 +49,17 @@ def multi_atlas(**chests: Tensor) -> MultiAtlas:
     return made
 
 
+def bent_cts(held: MultiAtlas, film: Tensor, beams: list[Beam], how: Consistency = HARD, without: str | None = None) -> BentCts:
+    """What a film bends; something."""
+    found = held.bent(ATLAS, film, GRID, beams, how, without)
+    assert found is not None
+    return found
+
+
 def bent(held: MultiAtlas, ct_hu: Tensor, *views: str, beams: list[Beam] | None = None, without: str | None = None) -> Tensor:
     """HU of the volume that films of ``ct_hu`` make of the CTs that are held."""
     exposures = beams_of(*(views or ("PA",))) if beams is None else beams
-    return mu_per_mm_to_hu(held.bent(ATLAS, film_of(ct_hu, exposures)[0], GRID, exposures, HARD, without))
+    return mu_per_mm_to_hu(bent_cts(held, film_of(ct_hu, exposures)[0], exposures, without=without).mu_per_mm)
 
 
 def rmse(one: Tensor, other: Tensor) -> float:
@@ -90,9 +97,22 @@ def test_a_patient_is_left_out_as_if_never_held() -> None:
     assert torch.equal(bent(multi_atlas(), truth, without="somebody else"), bent(multi_atlas(), truth))
 
 
-def test_a_patient_alone_leaves_the_atlas_when_left_out() -> None:
+def test_a_patient_alone_leaves_nothing_when_left_out() -> None:
     held, beams = multi_atlas(self=chest_hu()), beams_of("PA")
-    assert held.bent(ATLAS, film_of(chest_hu(), beams)[0], GRID, beams, HARD, "self") is ATLAS
+    assert held.bent(ATLAS, film_of(chest_hu(), beams)[0], GRID, beams, HARD, "self") is None
+
+
+def test_mean_and_variance_are_those_of_the_cts_one_by_one() -> None:
+    beams = beams_of("PA")
+    film = film_of(chest_hu(size=0.95), beams)[0]
+    together = bent_cts(multi_atlas(), film, beams)
+    each = [bent_cts(multi_atlas(**{str(size): chest_hu(size=size)}), film, beams) for size in SIZES]
+    alone = torch.stack([one.mean_hu for one in each])
+    torch.testing.assert_close(together.mean_hu, alone.mean(0), rtol=0.0, atol=STEPS_AGREE_HU)
+    torch.testing.assert_close(together.variance_hu2.sqrt(), alone.std(0), rtol=0.0, atol=STEPS_AGREE_HU)
+    assert float(together.variance_hu2.sqrt().max()) > 10.0 * STEPS_AGREE_HU
+    assert (together.patients, together.grid.shape) == (len(SIZES), SIZE)
+    assert [(one.patients, float(one.variance_hu2.max())) for one in each] == [(1, 0.0)] * len(SIZES)
 
 
 def test_films_that_fit_better_count_more() -> None:
@@ -122,7 +142,7 @@ def test_gain_and_offset_of_an_estimated_film_do_not_matter() -> None:
     beams, held = beams_of("PA"), multi_atlas()
     film = film_of(chest_hu(size=0.95), beams)[0]
     one, other = (
-        mu_per_mm_to_hu(held.bent(ATLAS, gain * film + offset, GRID, beams, SoftConsistency()))
+        mu_per_mm_to_hu(bent_cts(held, gain * film + offset, beams, SoftConsistency()).mu_per_mm)
         for gain, offset in ((1.0, 0.0), (0.6, 0.4))
     )
     assert rmse(one, other) < STEPS_AGREE_HU
@@ -131,18 +151,18 @@ def test_gain_and_offset_of_an_estimated_film_do_not_matter() -> None:
 @pytest.mark.parametrize(
     ("views", "how"), [(("LL",), HARD), (("PA",), NoConsistency()), (("PA", "PA"), HARD)], ids=["lateral", "ignored", "twice"]
 )
-def test_films_that_say_nothing_leave_the_atlas_alone(views: tuple[str, ...], how: Consistency) -> None:
+def test_films_that_say_nothing_bend_nothing(views: tuple[str, ...], how: Consistency) -> None:
     beams = beams_of(*views)
-    assert multi_atlas().bent(ATLAS, film_of(chest_hu(), beams)[0], GRID, beams, how) is ATLAS
+    assert multi_atlas().bent(ATLAS, film_of(chest_hu(), beams)[0], GRID, beams, how) is None
 
 
-def test_an_oblique_film_and_no_ct_leave_the_atlas_alone() -> None:
+def test_an_oblique_film_bends_nothing_and_no_ct_is_bent() -> None:
     turn = torch.tensor([[0.9, 0.436, 0, 0], [-0.436, 0.9, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=torch.float64)
     turn[:2, :2] /= turn[:2, :2].det().sqrt()
     beams = beams_of("PA")
     film = film_of(chest_hu(), beams)[0]
-    assert multi_atlas().bent(ATLAS, film, GRID.moved(turn), beams, HARD) is ATLAS
-    assert MultiAtlas(2, SIZE).bent(ATLAS, film, GRID, beams, HARD) is ATLAS
+    assert multi_atlas().bent(ATLAS, film, GRID.moved(turn), beams, HARD) is None
+    assert MultiAtlas(2, SIZE).bent(ATLAS, film, GRID, beams, HARD) is None
 
 
 def test_it_holds_as_many_as_it_was_made_for_and_no_names() -> None:
@@ -179,8 +199,8 @@ def test_the_whole_film_bends_where_physics_compares_a_part() -> None:
     rows = slice(2, SIDE - 2)
     part, cut = films[..., rows, :], [beams[0].crop(rows, slice(0, SIDE))]
     found = stage.prior_hu(part, [GRID], [cut], hard(), seen=SeenFilms(films, [beams]))
-    start = stage.multi_atlas.bent(stage.atlas.mu_per_mm(GRID.shape), films[0], GRID, beams, HARD)
-    expected = HARD(start, part, GRID, cut).clamp_max(float(hu_to_mu_per_mm(torch.tensor(1500.0))))
+    start = bent_cts(stage.multi_atlas, films[0], beams)
+    expected = HARD(start.mu_per_mm, part, GRID, cut).clamp_max(float(hu_to_mu_per_mm(torch.tensor(1500.0))))
     torch.testing.assert_close(hu_to_mu_per_mm(found), expected, rtol=1e-3, atol=1e-5)
 
 

@@ -63,6 +63,7 @@ def _record(film: CascadeFilm, said: str) -> dict[str, Any]:
         "versions": {"python": "3"},
         "machine": {"processor": said},
         "settings": {"steps": 4, "samples": 2, "mode": "mean", "seed": 7, "column": None},
+        "deviation": {"bent_cts": 8, "samples": 2, "factor": 1.1, "patients": 10},
         "weights": [{"bundle": "stage1", "file": said, "sha256": "b" * 64}],
         "stages": [stage],
         "film_error_after_gain_and_offset": [0.01],

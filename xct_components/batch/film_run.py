@@ -37,6 +37,7 @@ class FilmRun:
     device: str = "cpu"
     view: str | None = None
     accept: bool = False
+    std: bool = True
 
     def __post_init__(self) -> None:
         if not self.formats or set(self.formats) - set(FORMATS):
@@ -64,7 +65,7 @@ class FilmRun:
 
     def targets(self, folder: Path, *, overwrite: bool) -> dict[str, Path]:
         """What this run writes into a folder; see ``free_targets``."""
-        return free_targets(folder, self.formats, with_std=self.samples > 1, overwrite=overwrite)
+        return free_targets(folder, self.formats, with_std=self.std, overwrite=overwrite)
 
     def load(self, bundles: str | None) -> UnifiedHybridViTCascade:
         """The cascade, on the device of this process: "cuda" is the GPU of its own number under ``torchrun``."""

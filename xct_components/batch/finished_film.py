@@ -26,7 +26,7 @@ def finished_report(folder: Path, film: Path, run: FilmRun, weights: list[dict[s
     try:
         report: dict[str, Any] = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
         same = (
-            all((folder / name).exists() for name in run.targets(folder, overwrite=True))
+            all((folder / name).exists() for name in _files_of(run, folder, with_std=report["deviation"] is not None))
             and {name: report["settings"].get(name) for name in run.recorded} == run.recorded
             and [one["sha256"] for one in report["weights"]] == [one["sha256"] for one in weights]
             and report["software"] == _software()
@@ -55,6 +55,11 @@ def require_replaceable(folder: Path, *, overwrite: bool) -> None:
             f"{folder.name} holds results of another film, other settings, weights or version; add --overwrite, or choose "
             "another --output"
         )
+
+
+def _files_of(run: FilmRun, folder: Path, *, with_std: bool) -> list[str]:
+    """Names of what the run writes of a film, whose CT may have no standard deviation."""
+    return [name for name in run.targets(folder, overwrite=True) if with_std or not FILES.get(name, ("", False))[1]]
 
 
 def _software() -> str:

@@ -10,8 +10,8 @@ from xct_components.bundle_io.film_tensor import films_of
 from xct_components.inferers.cascade import CascadeInferer, with_affines
 from xct_components.networks.cascade_stage import CascadeStage
 
-#: Keys of the result's metadata, see ``CascadeResult``: (B, 1, D, H, W) HU where several samples were drawn, and (B,) what
-#: multiplied it; (B, V).
+#: Keys of the result's metadata, see ``CascadeResult``: (B, 1, D, H, W) HU where all have one, and (B,) what multiplied it;
+#: (B, V).
 STD, STD_FACTOR, FILM_ERROR = "std_hu", "std_factor", "film_error"
 
 
@@ -37,7 +37,7 @@ class FilmInferer(CascadeInferer):
         volumes = with_affines(torch.cat([one.volume_hu for one in results]), [one.field for one in results])
         volumes.meta[FILM_ERROR] = torch.tensor([one.film_error for one in results])
         deviations = [one.std_hu for one in results if one.std_hu is not None]
-        if deviations:
+        if len(deviations) == len(results):
             volumes.meta[STD] = torch.cat(deviations)
             volumes.meta[STD_FACTOR] = torch.tensor([one.std_factor for one in results])
         return volumes

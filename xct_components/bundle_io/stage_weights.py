@@ -14,7 +14,7 @@ from torch import nn
 
 from xct_components.failures import WeightsFailure, first_line
 from xct_components.networks.cascade_stage import CascadeStage
-from xct_components.networks.deviation_factors import DeviationFactors
+from xct_components.networks.deviation_factors import STD_FACTORS, DeviationFactors
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -95,7 +95,7 @@ def _described(path: Path) -> dict[str, Any]:
 def _deviation_factors(path: Path, described: dict[str, Any]) -> DeviationFactors:
     """What was measured with these very weights: none where the JSON does not say which weights it describes."""
     try:
-        return DeviationFactors.from_json(described.get("deviation_factors", ()) if "sha256" in described else ())
+        return DeviationFactors.from_json(described.get(STD_FACTORS, ()) if "sha256" in described else ())
     except ValueError as error:
         raise WeightsFailure(f"{path.stem}.json: {first_line(error)}; run `xct calibrate-deviation`") from error
 

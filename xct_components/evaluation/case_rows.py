@@ -91,6 +91,8 @@ def predictions(
         if number > 1 or stages[0].multi_atlas is not None:
             made.volumes[size][PREVIOUS if number > 1 else BENT] = result.prior_hu.cpu()
         made.volumes[size][mean_of(number)] = result.volume_hu.cpu()
+        if result.std_hu is not None:
+            made.std[size, mean_of(number)] = result.std_hu.cpu()
 
     def keep_sample(number: int, result: StageResult, _: VolumeGrid) -> None:
         made.volumes[stages[number - 1].field.shape[0]][f"stage {number}, one sample"] = result.volume_hu.cpu()

@@ -14,12 +14,14 @@ from torch import Tensor
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.inferers.cascade_film import CascadeFilm
 from xct_components.inferers.film_errors import film_errors
-from xct_components.inferers.pooled_deviation import stated_deviations
 from xct_components.inferers.resampled_volume import on_field
 from xct_components.inferers.stage import USUAL_OVERLAP, Mode, OnStep, StageInferer, StageResult
 from xct_components.inferers.stage_films import stage_films
+from xct_components.inferers.stated_deviation import stated_deviation
 from xct_components.inferers.volume_statistics import VolumeStatistics
 from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.networks.deviation_factors import NO_SAMPLES
+from xct_components.networks.multi_atlas import BentCts
 from xct_components.physics.consistency import Consistency
 
 #: Called with (stage from 1, network evaluations done, evaluations in all), over all stages and samples.
@@ -31,10 +33,11 @@ OnStage = Callable[[int, StageResult, VolumeGrid], None]
 class CascadeResult(NamedTuple):
     """One patient's volume.
 
-    ``volume_hu``: (1, 1, D, H, W) of the last stage. ``std_hu``: likewise, pooled over 5 mm and times ``std_factor``; None for
-    fewer than two samples. ``field``: where its voxels lie. ``film_error``: per view ||DRR(volume) - film|| / ||film||.
-    ``seconds``: per stage, all samples together. ``fitted_film_error``: as ``film_error``, for the gain and offset of the film
-    that fit best. ``std_factor``: see ``DeviationFactors``, 1 where nothing was measured.
+    ``volume_hu``: (1, 1, D, H, W) of the last stage. ``std_hu``: likewise, see ``stated_deviation``; None for a single draw,
+    and where neither bent CTs nor samples tell it. ``field``: where its voxels lie. ``film_error``: per view ||DRR(volume) -
+    film|| / ||film||. ``seconds``: per stage, all samples together. ``fitted_film_error``: as ``film_error``, for the gain and
+    offset of the film that fit best. ``std_factor``: see ``DeviationFactors``, 1 where nothing was measured. ``bent_cts``: how
+    many CTs of other patients the films bent.
     """
 
     volume_hu: Tensor
@@ -44,6 +47,7 @@ class CascadeResult(NamedTuple):
     seconds: list[float]
     fitted_film_error: list[float]
     std_factor: float
+    bent_cts: int
 
 
 class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
@@ -150,17 +154,21 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         if last_field is not None:
             fields[-1] = last_field
         work = _Run(self, film, stages, fields, on_progress, on_stage)
-        mean = work.once("mean", 0, coarse_hu) if self.mode == "mean" else None
+        mean_hu, std_hu = work.once("mean", 0, coarse_hu) if self.mode == "mean" else (None, None)
         drawn = VolumeStatistics()
         for chain in range(self.samples if self.mode == "sample" or self.samples > 1 else 0):
-            drawn.add(work.once("sample", chain, coarse_hu))
-        volume_hu = drawn.mean if mean is None else mean
-        factor = stages[-1].deviation_factors.at(self.steps)
-        std_hu = None if (variance := drawn.variance) is None else stated_deviations(variance, fields[-1:], factor)
+            std_hu = None  # 640 MB at full size, and the samples tell it better
+            drawn.add(work.once("sample", chain, coarse_hu)[0])
+        volume_hu = drawn.mean if mean_hu is None else mean_hu
+        factor = stages[-1].deviation_factors.at(self.steps if drawn.count > 1 else NO_SAMPLES)
+        (bent,) = [None] if work.bent is None else work.bent
+        if (variance := drawn.variance) is not None:
+            std_hu = stated_deviation(volume_hu, fields[-1], bent=bent, variance_hu2=variance, factor=factor)
         pixels, last = film.line_integrals.to(volume_hu), fields[-1:]
         films = stage_films(pixels, [film.beams], last, last, body_share=film.body_share)
         error, fitted = (one[0].tolist() for one in film_errors(volume_hu, films, last))
-        return CascadeResult(volume_hu, std_hu, fields[-1], error, work.seconds, fitted, factor)
+        count = 0 if bent is None else bent.patients
+        return CascadeResult(volume_hu, std_hu, fields[-1], error, work.seconds, fitted, factor, count)
 
     @property
     def evaluations(self) -> int:
@@ -193,23 +201,26 @@ class _Run:
         self.settings, self.film, self.stages, self.fields = settings, film, stages, fields
         self.on_progress, self.on_stage = on_progress, on_stage
         self.seconds, self.done, self.passes = [0.0] * len(stages), 0, 0
+        #: What the films bent in the first pass: the same in all.
+        self.bent: Sequence[BentCts | None] | None = None
 
-    def once(self, mode: Mode, chain: int, coarse_hu: Tensor | None) -> Tensor:
-        """The volume of the last stage of one pass through all."""
-        volume_hu, before = coarse_hu, self.fields[0]
+    def once(self, mode: Mode, chain: int, coarse_hu: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The volume of the last stage of one pass through all, and what that stage states of its error."""
+        volume_hu, std_hu, before = coarse_hu, None, self.fields[0]
         for number, (stage, field) in enumerate(zip(self.stages, self.fields, strict=True)):
             start = time.perf_counter()
             coarse = None if volume_hu is None else on_field(volume_hu, before.resampled(volume_hu.shape[2:]), field)
             infer = self.settings.stage_inferer(self.film, mode, last=number == len(self.stages) - 1)
             films, views, step = self.film.line_integrals, [self.film.beams], self._step(number)
-            result = infer(films, stage, fields=[field], beams=views, coarse_hu=coarse, chain=chain, on_step=step)
-            volume_hu, before = result.volume_hu, field
+            known: dict[str, Any] = {"coarse_hu": coarse, "bent": self.bent, "chain": chain, "on_step": step}
+            result = infer(films, stage, fields=[field], beams=views, **known)
+            volume_hu, std_hu, before, self.bent = result.volume_hu, result.std_hu, field, result.bent
             self.seconds[number] += time.perf_counter() - start
             if self.on_stage is not None and self.passes == 0:
                 self.on_stage(number + 1, result, field)
             del result
         self.passes += 1
-        return cast(Tensor, volume_hu)
+        return cast(Tensor, volume_hu), std_hu
 
     def _step(self, number: int) -> OnStep:
         def step(done: int, of: int) -> None:  # noqa: ARG001

@@ -19,7 +19,7 @@ class GeneratedCt:
     Args:
         volume: (1, D, H, W) HU, a ``MetaTensor`` whose affine (RAS mm) lies in the film's world; axes grow to posterior,
             inferior and left (PIL).
-        std: (1, D, H, W) HU likewise, the standard deviation; None for fewer than two samples.
+        std: (1, D, H, W) HU likewise, the standard deviation, see ``stated_deviation``; None where nothing tells it.
         film_error: of each film ||DRR(volume) - film|| / ||film||.
         film: what the volume was made of.
         record: versions, weights, decisions, errors, seconds; JSON-ready.
@@ -38,10 +38,11 @@ class GeneratedCt:
 
     @property
     def std_title(self) -> str:
-        """What the standard deviation is, in a few words: as the samples have it, or times what their errors asked for."""
-        samples, how = self.record["settings"]["samples"], self.record.get("deviation") or {}
-        scaled = f" x {how['factor']:.2f}" if how.get("measured") else ", as drawn"
-        return f"standard deviation of {samples} samples{scaled}"
+        """What tells the standard deviation, in a few words, and times what: at most 64 characters, as DICOM wants it."""
+        how = self.record.get("deviation") or {}
+        told_by = [f"{how[key]} {name}" for key, name in (("bent_cts", "bent CTs"), ("samples", "samples")) if how.get(key)]
+        scaled = f" x {how['factor']:.2f}" if how.get("patients") else ", uncalibrated"
+        return f"standard deviation of {' and '.join(told_by)}{scaled}"
 
     @property
     def field(self) -> VolumeGrid:

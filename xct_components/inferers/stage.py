@@ -15,13 +15,15 @@ from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.inferers.column_reach import column_reach, window_alignment
 from xct_components.inferers.columns import ColumnWindow, column_windows
 from xct_components.inferers.film_errors import film_errors
-from xct_components.inferers.pooled_deviation import stated_deviations
 from xct_components.inferers.stage_films import stage_films
 from xct_components.inferers.stage_work import StageWork, cropped, denoised, grown, padded_volume
+from xct_components.inferers.stated_deviation import stated_deviation
 from xct_components.inferers.volume_statistics import VolumeStatistics
 from xct_components.networks.cascade_stage import CascadeStage, SeenFilms
+from xct_components.networks.deviation_factors import NO_SAMPLES
 from xct_components.networks.explained_volume import explained_hu
 from xct_components.networks.hybrid_vit_unet import HybridViTUNet
+from xct_components.networks.multi_atlas import BentCts
 from xct_components.physics.consistency import Consistency, HardConsistency
 from xct_components.physics.in_slabs import apply_in_slabs
 
@@ -40,15 +42,16 @@ OnStep = Callable[[int, int], None]
 class StageResult(NamedTuple):
     """B samples, V views; on the device of the network.
 
-    ``volume_hu``: (B, 1, D, H, W). ``std_hu``: likewise, pooled over 5 mm and times the weights' factor, None for
-    fewer than two samples. ``prior_hu``:
-    what the stage started from. ``film_error``: (B, V) ||DRR(volume) - film|| / ||film||.
+    ``volume_hu``: (B, 1, D, H, W). ``std_hu``: likewise, see ``stated_deviation``; None for a single draw, and where neither
+    bent CTs nor samples tell it of every patient. ``prior_hu``: what the stage started from. ``film_error``: (B, V)
+    ||DRR(volume) - film|| / ||film||. ``bent``: per sample the CTs of other patients that its films bent, of the first stage.
     """
 
     volume_hu: Tensor
     std_hu: Tensor | None
     prior_hu: Tensor
     film_error: Tensor
+    bent: Sequence[BentCts | None]
 
 
 class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
@@ -56,7 +59,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
 
     Args:
         steps: network evaluations of a sample; 4 or more are worth having.
-        samples: how many volumes are drawn; two or more give a standard deviation.
+        samples: how many volumes are drawn; two or more tell of the standard deviation.
         mode: "mean": the volume is the posterior's mean in one network evaluation; "sample": the mean of the samples drawn.
         seed: of the noise. Noise belongs to the whole volume: the same for any columns, and for every sample of a batch.
         consistency: how far the films are to be believed, for all samples.
@@ -109,6 +112,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         fields: Sequence[VolumeGrid] | None = None,
         beams: Sequence[Sequence[Beam]] | None = None,
         coarse_hu: Tensor | None = None,
+        bent: Sequence[BentCts | None] | None = None,
         chain: int = 0,
         on_step: OnStep | None = None,
     ) -> StageResult:
@@ -120,13 +124,14 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
             fields: one volume per sample; by default the stage's own.
             beams: V exposures per sample; by default PA films over the fields.
             coarse_hu: (B, 1, d, h, w) the previous stage's volume, edge to edge on the same fields.
+            bent: the CTs that the films bent, of an earlier call or stage; None: the stage bends those that it holds.
             chain: number of the first sample; others have other noise.
             on_step: called after every network evaluation.
 
         Raises:
             ValueError: if a stage that needs a coarse volume has none, or shapes do not fit.
         """
-        work = self.prepared(inputs, network, fields=fields, beams=beams, coarse_hu=coarse_hu)
+        work = self.prepared(inputs, network, fields=fields, beams=beams, coarse_hu=coarse_hu, bent=bent)
         done = 0
 
         def step() -> None:
@@ -140,11 +145,11 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         for number in range(self._chains):
             drawn.add(self.sample(work, chain + number, step))
         volume_hu = drawn.mean if mean_hu is None else mean_hu
-        prior_hu, films, whole = cropped(work.prior_hu, work.fields[0].shape), work.films, work.fields
-        factor = network.deviation_factors.at(self.steps)
+        prior_hu, films, whole, known = cropped(work.prior_hu, work.fields[0].shape), work.films, work.fields, work.bent
         del work  # with its conditions: a full-size volume is 640 MB
-        std_hu = None if (variance := drawn.variance) is None else stated_deviations(variance, whole, factor)
-        return StageResult(volume_hu, std_hu, prior_hu, film_errors(volume_hu, films, whole)[0])
+        is_mean = mean_hu is not None or drawn.count > 1
+        std_hu = self._stated(volume_hu, drawn, whole, known, network) if is_mean else None
+        return StageResult(volume_hu, std_hu, prior_hu, film_errors(volume_hu, films, whole)[0], known)
 
     def prepared(
         self,
@@ -154,6 +159,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         fields: Sequence[VolumeGrid] | None = None,
         beams: Sequence[Sequence[Beam]] | None = None,
         coarse_hu: Tensor | None = None,
+        bent: Sequence[BentCts | None] | None = None,
     ) -> StageWork:
         """Prior and conditions, once for all samples; arguments as for the call."""
         _require_inputs(film, network, coarse_hu)
@@ -164,12 +170,14 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         films = stage_films(film.to(device, torch.float32), views, whole, padded, body_share=self.body_share)
         coarse = None if coarse_hu is None else coarse_hu.to(device, torch.float32)
         believed = [self.consistency] * count
-        seen = SeenFilms(films.seen, films.seen_beams)
-        prior_hu = network.prior_hu(films.measured, whole, films.measured_beams, believed, coarse, seen=seen)
+        if bent is None and coarse is None:
+            bent = network.bent_cts(SeenFilms(films.seen, films.seen_beams), whole, believed)
+        known: list[BentCts | None] = [None] * count if bent is None else list(bent)
+        prior_hu = network.prior_hu(films.measured, whole, films.measured_beams, believed, coarse, bent=known)
         prior_hu = padded_volume(prior_hu, padded[0].shape)
         conditions = network.condition(films.seen, padded, films.seen_beams, prior_hu)
         windows = self._windows(padded[0].shape, network.network)
-        return StageWork(network, films, whole, padded[0].shape, prior_hu, conditions, windows, {})
+        return StageWork(network, films, whole, padded[0].shape, prior_hu, conditions, windows, {}, known)
 
     def mean(self, work: StageWork, on_step: Callable[[], None] | None = None) -> Tensor:
         """The posterior's mean (B, 1, D, H, W) in HU: what the network says at time 1, consistent with the films.
@@ -197,6 +205,25 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         times = sampling_times(self.steps, residual_std=self.residual_std)
         residual = dpm_solver_pp_2m(denoise, self._noise(work, chain), times, residual_std=self.residual_std)
         return cropped(self._volume_hu(work, residual), work.fields[0].shape)
+
+    def _stated(
+        self,
+        volume_hu: Tensor,
+        drawn: VolumeStatistics,
+        fields: Sequence[VolumeGrid],
+        bent: Sequence[BentCts | None],
+        network: CascadeStage,
+    ) -> Tensor | None:
+        """The deviation of every volume; None if one has none."""
+        factor, count = network.deviation_factors.at(self.steps if drawn.count > 1 else NO_SAMPLES), len(volume_hu)
+        variances = [None] * count if (variance := drawn.variance) is None else variance.split(1)
+        parts = zip(volume_hu.split(1), fields, bent, variances, strict=True)
+        stated = [
+            stated_deviation(one, field, bent=cts, variance_hu2=of_samples, factor=factor)
+            for one, field, cts, of_samples in parts
+        ]
+        known = [one for one in stated if one is not None]
+        return torch.cat(known) if len(known) == count else None
 
     @staticmethod
     def _volume_hu(work: StageWork, residual: Tensor) -> Tensor:

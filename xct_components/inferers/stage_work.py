@@ -12,6 +12,7 @@ from xct_components.geometry import VolumeGrid
 from xct_components.inferers.columns import ColumnWindow
 from xct_components.inferers.stage_films import StageFilms
 from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.networks.multi_atlas import BentCts
 from xct_components.networks.stage_conditions import StageConditions, VoxelConditions
 
 #: What columns need at every step is kept from the first on if the volume has at most so many voxels.
@@ -20,7 +21,10 @@ KEPT_VOXELS = 256**3
 
 @dataclass
 class StageWork:
-    """All that the chains of one call share. ``fields``: the volumes; ``size``: (D, H, W) with the network's padding."""
+    """All that the chains of one call share.
+
+    ``fields``: the volumes; ``size``: (D, H, W) with the network's padding; ``bent``: what films bent, per sample.
+    """
 
     network: CascadeStage
     films: StageFilms
@@ -30,6 +34,7 @@ class StageWork:
     conditions: StageConditions
     windows: list[ColumnWindow] | None
     kept: dict[int, VoxelConditions]
+    bent: list[BentCts | None]
 
 
 def denoised(work: StageWork, noisy: Tensor, time: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from xct_components.networks.embeddings import PreviousStageEmbedding
 from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU, explained_hu, explained_mu_as_hu
 from xct_components.networks.film_lift import FilmLift
 from xct_components.networks.hybrid_vit_unet import HybridViTUNet
-from xct_components.networks.multi_atlas import MultiAtlas
+from xct_components.networks.multi_atlas import BentCts, MultiAtlas
 from xct_components.networks.precision import Precision, network_autocast
 from xct_components.networks.stage_conditions import (
     Column,
@@ -154,6 +154,7 @@ class CascadeStage(nn.Module):
         *,
         seen: SeenFilms | None = None,
         without: Sequence[str] | None = None,
+        bent: Sequence[BentCts | None] | None = None,
     ) -> Tensor:
         """The volume the stage starts from: the atlas or the previous stage's volume, made to explain the films.
 
@@ -166,16 +167,37 @@ class CascadeStage(nn.Module):
                 patients that the stage holds, bent to the films, or from the atlas if it holds none.
             seen: the films over the whole field, where ``film`` is cut to what was measured.
             without: per sample, the patient whose own CT must not be among those, as in training.
+            bent: those CTs, if ``bent_cts`` has bent them before.
 
         Returns:
             (B, 1, D, H, W) in HU.
         """
         size = fields[0].shape
         if coarse_hu is None:
-            start = self._atlas_of(seen or SeenFilms(film, beams), fields, consistency, without)
+            known = self.bent_cts(seen or SeenFilms(film, beams), fields, consistency, without) if bent is None else bent
+            atlas = self.atlas.mu_per_mm(size)
+            start = torch.cat([atlas if one is None else one.mu_per_mm for one in known])
         else:
             start = hu_to_mu_per_mm(F.interpolate(coarse_hu, size=size, mode="trilinear"))
         return explained_mu_as_hu(start, film, fields, beams, consistency)
+
+    def bent_cts(
+        self,
+        seen: SeenFilms,
+        fields: Sequence[VolumeGrid],
+        consistency: Sequence[Consistency],
+        without: Sequence[str] | None = None,
+    ) -> list[BentCts | None]:
+        """The CTs of other patients that the stage holds, as each sample's films bend them; arguments as for ``prior_hu``.
+
+        None for a sample where there is nothing to bend, see ``MultiAtlas.bent``.
+        """
+        count = len(fields)
+        if self.multi_atlas is None:
+            return [None] * count
+        atlas, names = self.atlas.mu_per_mm(fields[0].shape), [None] * count if without is None else without
+        samples = zip(seen.film, fields, seen.beams, consistency, names, strict=True)
+        return [self.multi_atlas.bent(atlas, *sample) for sample in samples]
 
     def condition(
         self,
@@ -245,21 +267,6 @@ class CascadeStage(nn.Module):
     def standardized(self, ct_hu: Tensor) -> Tensor:
         """CT numbers with mean 0 and deviation 1 over the training data."""
         return (ct_hu - self.hu_mean) / self.hu_std
-
-    def _atlas_of(
-        self,
-        seen: SeenFilms,
-        fields: Sequence[VolumeGrid],
-        consistency: Sequence[Consistency],
-        without: Sequence[str] | None,
-    ) -> Tensor:
-        """What each sample starts from, per mm."""
-        atlas, count = self.atlas.mu_per_mm(fields[0].shape), len(fields)
-        if self.multi_atlas is None:
-            return atlas.expand(count, -1, -1, -1, -1)
-        names = [None] * count if without is None else without
-        samples = zip(seen.film, fields, seen.beams, consistency, names, strict=True)
-        return torch.cat([self.multi_atlas.bent(atlas, *sample) for sample in samples])
 
     def _lifted_hu(self, lifted: LiftedDepth, film: Tensor, fields: Sequence[VolumeGrid], beams: list[list[Beam]]) -> Tensor:
         size, (rows, cols) = fields[0].shape, lifted.log_mass.shape[-2:]

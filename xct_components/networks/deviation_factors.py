@@ -1,4 +1,4 @@
-"""How many times as wide the errors of a stage are as its samples' deviation: measured on patients, kept with the weights."""
+"""How many times as wide the errors of a stage are as what it states of them: measured on patients, kept with the weights."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from typing import Any
 
 import numpy as np
 
+#: Under what name the JSON beside weights keeps them.
+STD_FACTORS = "std_factors"
+#: Steps of a deviation that bent CTs alone tell.
+NO_SAMPLES = 0
+
 
 @dataclass(frozen=True)
 class MeasuredFactor:
     """What one measurement said.
 
     Args:
-        steps: network evaluations of each sample, from 1 on.
+        steps: network evaluations of each sample; ``NO_SAMPLES`` if none were drawn.
         factor: errors are so many times as wide as the deviation, > 0.
         patients: how many it was measured on.
 
@@ -27,10 +32,10 @@ class MeasuredFactor:
     patients: int
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.patients < 1 or not 0.0 < self.factor < math.inf:
+        if self.steps < NO_SAMPLES or self.patients < 1 or not 0.0 < self.factor < math.inf:
             raise ValueError(
-                f"a deviation factor must be above 0, of 1 or more steps and patients, got {self.factor} of {self.steps} steps "
-                f"and {self.patients} patients"
+                f"a deviation factor must be above 0, of 0 or more steps and 1 or more patients, got {self.factor} of "
+                f"{self.steps} steps and {self.patients} patients"
             )
 
 
@@ -38,8 +43,8 @@ class MeasuredFactor:
 class DeviationFactors:
     """The factors of one stage's weights; none unless they were measured.
 
-    What all samples have in common, a network that has seen few patients above all, is not in their deviation; and few steps
-    spread them too little. One factor for each number of steps mends both: see docs/results.md, "How sure".
+    One for what bent CTs tell alone, one for each number of steps of samples beside them: few steps spread samples too little.
+    See ``stated_deviation`` and docs/results.md, "How sure".
 
     Args:
         measured: one for each number of steps.
@@ -56,23 +61,25 @@ class DeviationFactors:
             raise ValueError(f"deviation factors must be of different steps, got {steps}; keep the newer one")
 
     def at(self, steps: int) -> float:
-        """What to multiply the deviation of samples of so many steps by.
+        """What to multiply the deviation by that bent CTs tell with samples of so many steps, or without.
 
         1 if nothing was measured; between measured steps linear in log(steps), beyond them the nearest.
         """
-        if not self.measured:
+        known = self._known(steps)
+        if not known:
             return 1.0
-        known = sorted(self.measured, key=lambda one: one.steps)
+        if steps == NO_SAMPLES:
+            return known[0].factor
         return float(np.interp(math.log(steps), [math.log(one.steps) for one in known], [one.factor for one in known]))
+
+    def patients(self, steps: int) -> int:
+        """How many patients say so at least; 0 if nothing was measured."""
+        return min((one.patients for one in self._known(steps)), default=0)
 
     def with_factor(self, new: MeasuredFactor) -> DeviationFactors:
         """These and a new one, which replaces that of the same steps."""
         kept = [one for one in self.measured if one.steps != new.steps]
-        return DeviationFactors(tuple(sorted([*kept, new], key=lambda one: one.steps)))
-
-    def described(self, steps: int) -> dict[str, Any]:
-        """What a result's record says of its deviation."""
-        return {"factor": round(self.at(steps), 4), "measured": self.to_json()}
+        return DeviationFactors(tuple(sorted([*kept, new], key=_steps)))
 
     def to_json(self) -> list[dict[str, Any]]:
         """Plain entries, for the JSON beside the weights."""
@@ -90,3 +97,11 @@ class DeviationFactors:
         except (KeyError, TypeError) as error:
             raise ValueError(f"deviation factors must be a list of steps, factor and patients, got {entries!r}") from error
         return cls(tuple(measured))
+
+    def _known(self, steps: int) -> list[MeasuredFactor]:
+        """What was measured with samples, or without."""
+        return sorted((one for one in self.measured if (one.steps == NO_SAMPLES) == (steps == NO_SAMPLES)), key=_steps)
+
+
+def _steps(measured: MeasuredFactor) -> int:
+    return measured.steps

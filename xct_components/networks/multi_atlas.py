@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from xct_components.geometry import Beam, VolumeGrid
 from xct_components.networks.film_alignment import FilmAlignment, Stiffness, align_films, identity_places
 from xct_components.networks.films_on_field import axis_of, read_on_middle_plane
-from xct_components.physics.attenuation import hu_to_mu_per_mm
+from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
 from xct_components.physics.consistency import Consistency, fit_gain_offset
 from xct_components.physics.projector import project
 
@@ -29,6 +30,20 @@ LATERAL = Stiffness(thickness=5.0, unevenness=0.0, grows_alike=False, moves=(Fal
 NO_ONE = 0
 #: Keeps films that all fit exactly from dividing by zero.
 TINY = 1e-12
+
+
+class BentCts(NamedTuple):
+    """What K CTs of other patients say of one patient, once films have bent them.
+
+    ``mu_per_mm``: (1, 1, d, h, w) their mean, per mm, those whose films fit best the most. ``mean_hu`` and ``variance_hu2``:
+    (1, 1, D, H, W) of the K, each counting alike, on ``grid``; the variance is 0 for one alone. ``patients``: K.
+    """
+
+    mu_per_mm: Float[Tensor, "1 1 d h w"]
+    mean_hu: Float[Tensor, "1 1 fd fh fw"]
+    variance_hu2: Float[Tensor, "1 1 fd fh fw"]
+    grid: VolumeGrid
+    patients: int
 
 
 class MultiAtlas(nn.Module):
@@ -73,12 +88,11 @@ class MultiAtlas(nn.Module):
         beams: Sequence[Beam],
         consistency: Consistency,
         without: str | None = None,
-    ) -> Float[Tensor, "1 1 d h w"]:
-        """The mean of the CTs as one sample's films bend them.
+    ) -> BentCts | None:
+        """The CTs as one sample's films bend them.
 
         Args:
-            atlas: per mm on ``field``: what estimated films take gain and offset from, and what is returned where there is
-                nothing to bend.
+            atlas: per mm on ``field``: what estimated films take gain and offset from.
             film: line integrals over the field.
             field: the stage's field.
             beams: V exposures; a frontal one, or a frontal and a lateral one.
@@ -86,20 +100,20 @@ class MultiAtlas(nn.Module):
             without: the patient whose own CT is not to be used.
 
         Returns:
-            Per mm, >= 0; ``atlas`` itself where films are not believed, oblique or lateral alone, or there are no CTs.
+            On voxels like those of ``atlas``; None where films are not believed, oblique or lateral alone, or there are no CTs.
         """
         axes = [axis_of(field, beam) for beam in beams]
         if consistency.film_scale == "ignored" or axes not in ([0], [0, 2]):
-            return atlas
+            return None
         others = self._others(without)
         if not len(others):
-            return atlas
+            return None
         with torch.no_grad():
             films = film[None]
             if consistency.film_scale == "fitted":
                 gain, offset = fit_gain_offset(films, project(atlas, field, beams))
                 films = gain * films + offset
-            return self._mean(others, films, field, beams, atlas.shape[2:])
+            return self._bent(others, films, field, beams, atlas.shape[2:])
 
     def _others(self, without: str | None) -> Tensor:
         """(K, 1, D, H, W) per mm, without one patient."""
@@ -108,9 +122,7 @@ class MultiAtlas(nn.Module):
             used = used & (self.key != key_of(without))
         return hu_to_mu_per_mm(self.ct[used][:, None].float() * BYTE_STEP_HU + BYTE_LOWEST_HU)
 
-    def _mean(
-        self, others: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam], size: Sequence[int]
-    ) -> Float[Tensor, "1 1 d h w"]:
+    def _bent(self, others: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam], size: Sequence[int]) -> BentCts:
         grid, frontal = field.resampled(others.shape[2:]), self._aligned(others, films, field, beams, 0)
         places = _frontal_places(frontal, grid.shape)
         bent, misfit = _read(others, places), _relative(frontal.misfit)
@@ -119,7 +131,12 @@ class MultiAtlas(nn.Module):
             bent = _read(others, _frontal_places(frontal, grid.shape, lateral.displacement[..., 1]))
             misfit = (misfit + _relative(lateral.misfit)) / 2.0
         mean = (torch.softmax(-misfit, 0)[:, None, None, None, None] * bent).sum(0, keepdim=True)
-        return mean if mean.shape[2:] == tuple(size) else F.interpolate(mean, size=tuple(size), mode="trilinear")
+        if mean.shape[2:] != tuple(size):
+            mean = F.interpolate(mean, size=tuple(size), mode="trilinear")
+        bent_hu = mu_per_mm_to_hu(bent)
+        mean_hu = bent_hu.mean(0, keepdim=True)
+        squares_hu2 = (bent_hu - mean_hu).square().sum(0, keepdim=True)
+        return BentCts(mean, mean_hu, squares_hu2 / max(len(bent) - 1, 1), grid, len(bent))
 
     def _aligned(self, others: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam], view: int) -> FilmAlignment:
         """The films of the CTs, taken as the given one was, bent to it."""

@@ -107,10 +107,14 @@ def _deviation(how: dict[str, Any] | None) -> str | None:
     """How the standard deviation came about; None without one."""
     if how is None:
         return None
-    if not how["measured"]:
-        return "that of the samples, pooled over 5 mm; how far errors go beyond it was not measured"
-    patients = min(one["patients"] for one in how["measured"])
-    return f"that of the samples, pooled over 5 mm, times {how['factor']:.2f}: as wide as the errors of {patients} patients"
+    told_by = [f"how {how['bent_cts']} CTs of other patients differ once bent to the film"] if how["bent_cts"] else []
+    told_by += [f"how {how['samples']} samples differ"] if how["samples"] else []
+    scale = (
+        f"times {how['factor']:.2f}: as wide as the errors of {how['patients']} patients"
+        if how["patients"]
+        else ("not held against errors")
+    )
+    return f"from {' and '.join(told_by)}, {scale}"
 
 
 def _view(best: dict[str, Any]) -> str | None:
