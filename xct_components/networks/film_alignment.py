@@ -9,6 +9,7 @@ with displacements u and log thickness a on coarse control points, cubic between
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.optim.adam import adam
 
 #: Control points along each side of the film, all added up: what is coarse bends first.
 CONTROL_POINTS = (2, 4, 8)
@@ -77,19 +79,45 @@ def align_films(
         films, wanted = moving.detach().clone()[:, None].float(), fixed.detach().clone()[None, None].float()
         controls = [films.new_zeros(len(films), 2, n, n).requires_grad_() for n in CONTROL_POINTS]
         thickness = films.new_zeros(len(films), THICKNESS_POINTS, THICKNESS_POINTS).requires_grad_()
-        optimizer = torch.optim.Adam([*controls, thickness], LEARNING_RATE)
-        slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, sum(steps for _, steps in SCHEDULE))
+        descent = _Descent([*controls, thickness], sum(steps for _, steps in SCHEDULE))
         for pixels, steps in SCHEDULE:
             pair = _Pair(_pooled(films, pixels), _pooled(wanted, pixels), cost)
             for _ in range(steps):
-                optimizer.zero_grad()
-                pair.energy(controls, thickness).sum().backward()
-                optimizer.step()
-                slower.step()
+                descent.step(pair.energy(controls, thickness).sum())
     with torch.no_grad():
         pair = _Pair(films, wanted, cost)
         displacement, log_thickness = pair.dense(controls, thickness)
         return FilmAlignment(displacement, log_thickness, pair.difference(displacement, log_thickness).square().mean((1, 2, 3)))
+
+
+class _Descent:
+    """Adam, along a cosine down to no step; by torch's function, as its class loads a compiler first, which takes a second."""
+
+    def __init__(self, parameters: list[Tensor], steps: int) -> None:
+        self.parameters, self.steps = parameters, steps
+        self.done = [torch.zeros(()) for _ in parameters]
+        self.means, self.squares = ([torch.zeros_like(one) for one in parameters] for _ in range(2))
+
+    def step(self, energy: Tensor) -> None:
+        """One step down."""
+        gradients = list(torch.autograd.grad(energy, self.parameters))
+        rate = 0.5 * LEARNING_RATE * (1.0 + math.cos(math.pi * float(self.done[0]) / self.steps))
+        with torch.no_grad():
+            adam(
+                self.parameters,
+                gradients,
+                self.means,
+                self.squares,
+                [],
+                self.done,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=rate,
+                weight_decay=0.0,
+                eps=1e-8,
+                maximize=False,
+            )
 
 
 class _Pair:
