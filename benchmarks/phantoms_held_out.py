@@ -1,9 +1,11 @@
 """How good the cascade is on phantoms that it never saw, beside the mean phantom.
 
-    python -m benchmarks.phantoms_held_out [--count 10] [--mean_of 60] [--stages 2] [--bundles bundles]
+    python -m benchmarks.phantoms_held_out [--count 10] [--mean_of 60] [--hold 0,64,800] [--stages 2] [--bundles bundles]
 
 Phantoms of seeds from 2,000,000 on, one PA film each in the cascade's geometry, one-step means. The mean phantom is the mean
-HU of the phantoms 0, 1, 2, ..., which trainings draw from too. PSNR over -1024 to 1024 HU; gains phantom by phantom.
+HU of the phantoms 0, 1, 2, ..., which trainings draw from too. With ``--hold`` stage 1 holds so many of them in place of its
+CTs and bends the most alike to each film: what many patients of one's own bring (0: the CTs that it holds). PSNR over -1024 to
+1024 HU; gains phantom by phantom.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from benchmarks.markdown_table import markdown_table
 from xct_components.cascade import UnifiedHybridViTCascade
@@ -34,10 +37,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=10)
     parser.add_argument("--mean_of", type=int, default=60)
+    parser.add_argument("--hold", default="0")
     parser.add_argument("--stages", type=int, default=2)
     parser.add_argument("--bundles", default=None)
     options = parser.parse_args()
     cascade = UnifiedHybridViTCascade.from_pretrained(options.bundles, stages=options.stages)
+    rows = []
+    for held in map(int, options.hold.split(",")):
+        if held:
+            _hold(cascade.stages[0], held)
+        rows += _judged(cascade, held, options)
+    heads = ["size", "phantoms held", "volume", "RMSE [HU]", "PSNR [dB]", "gain over the mean phantom [dB]", "smallest"]
+    print(markdown_table(heads, rows))
+    print(f"\nn = {options.count} phantoms, mean of {options.mean_of} others")
+
+
+def _hold(stage: CascadeStage, count: int) -> None:
+    """The phantoms 0, 1, 2, ... in place of CTs."""
+    size, held = stage.field.shape[0], stage.multi_atlas
+    if held is None:
+        raise SystemExit("--hold needs a stage 1 with atlas_cts")
+    held.make_room(count)
+    held.measure((str(item["case"]), _hu(item)) for item in tqdm(phantom_items(count, size), desc="phantoms", disable=None))
+
+
+def _judged(cascade: UnifiedHybridViTCascade, held: int, options: argparse.Namespace) -> list[list[str]]:
+    """Rows of all sizes."""
     coarse: dict[int, Tensor] = {}
     rows = []
     for number, stage in enumerate(cascade.stages, start=1):
@@ -49,9 +74,8 @@ def main() -> None:
             volumes, coarse[index] = _volumes(cascade, stage, truth, grid, coarse.get(index))
             for name, volume in {"mean phantom": mean, **volumes, f"stage {number}, mean": coarse[index]}.items():
                 scores.setdefault(name, []).append(_score(volume, truth))
-        rows += _rows(size, scores)
-    print(markdown_table(["size", "volume", "RMSE [HU]", "PSNR [dB]", "gain over the mean phantom [dB]", "smallest"], rows))
-    print(f"\nn = {options.count} phantoms, mean of {options.mean_of} others")
+        rows += _rows(size, held, scores)
+    return rows
 
 
 def _hu(item: dict[str, object]) -> Tensor:
@@ -66,7 +90,8 @@ def _volumes(
     atlas = cascade.stages[0].atlas.mu_per_mm(stage.field.shape)
     explained = mu_per_mm_to_hu(HardConsistency()(atlas, film, grid, beams))
     result = StageInferer()(film, stage, coarse_hu=coarse, fields=[grid], beams=[beams])
-    return {"atlas + consistency": explained}, result.volume_hu
+    start = "previous stage + consistency" if coarse is not None else "bent to the film + consistency"
+    return {"atlas + consistency": explained, start: result.prior_hu}, result.volume_hu
 
 
 def _score(volume: Tensor, truth: Tensor) -> tuple[float, float]:
@@ -74,14 +99,22 @@ def _score(volume: Tensor, truth: Tensor) -> tuple[float, float]:
     return rmse_hu(predicted, expected), psnr_db(predicted, expected)
 
 
-def _rows(size: int, scores: dict[str, list[tuple[float, float]]]) -> list[list[str]]:
+def _rows(size: int, held: int, scores: dict[str, list[tuple[float, float]]]) -> list[list[str]]:
     base = np.array(scores["mean phantom"])[:, 1]
     rows = []
     for name, pairs in scores.items():
         errors, psnr = np.array(pairs).T
         gains = psnr - base
         rows.append(
-            [str(size), name, f"{errors.mean():.1f}", f"{psnr.mean():.2f}", f"{gains.mean():.2f}", f"{gains.min():.2f}"]
+            [
+                str(size),
+                str(held) if held else "-",
+                name,
+                f"{errors.mean():.1f}",
+                f"{psnr.mean():.2f}",
+                f"{gains.mean():.2f}",
+                f"{gains.min():.2f}",
+            ]
         )
     return rows
 

@@ -54,7 +54,7 @@ def test_stage_1_holds_the_training_cts_and_its_network_stays(prepared, bundles,
     assert run(prepared, bundles) == ExitCode.OK
     assert "2 of 2 CTs held: train-a, train-b" in capsys.readouterr().out
     after = state(bundles)
-    assert after["multi_atlas.key"].tolist() == [key_of("train-a"), key_of("train-b"), 0]
+    assert after["multi_atlas.key"].tolist() == [key_of("train-a"), key_of("train-b")]
     for held, marker_hu in zip(after["multi_atlas.ct"], (-300.0, 160.0), strict=False):
         own = held.float() * BYTE_STEP_HU + BYTE_LOWEST_HU
         assert float((own - made_ct(marker_hu, SIZES[0])[0]).abs().amax()) <= BYTE_STEP_HU / 2
@@ -64,6 +64,17 @@ def test_stage_1_holds_the_training_cts_and_its_network_stays(prepared, bundles,
     document = json.loads((bundles / "stage1" / "models" / "model.json").read_text())
     new = file_sha256(bundles / "stage1" / "models" / "model.pt")
     assert document == {"sha256": new, "network_of": sha256, "held_cts": 2, "network_share": 1.0}
+
+
+def test_weights_hold_as_many_as_were_asked_for_whatever_the_configuration_says(prepared, bundles, capsys):
+    assert run(prepared, bundles, "--most", "1") == ExitCode.OK
+    assert "1 of 2 CTs held: train-a\n" in capsys.readouterr().out
+    assert len(state(bundles)["multi_atlas.key"]) == 1
+    config = json.loads((bundles / "stage1" / "configs" / "inference.json").read_text())
+    assert config["network_def"]["atlas_cts"] == 3
+    (stage,) = UnifiedHybridViTCascade.from_pretrained(bundles, stages=1).stages
+    assert stage.multi_atlas is not None
+    assert stage.multi_atlas.key.tolist() == [key_of("train-a")]
 
 
 def test_later_stages_forget_factors_that_were_measured_with_other_cts(prepared, bundles):
@@ -109,6 +120,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(prepared, bundles, capsys):
 REFUSED = {
     "side without cases": (["--side", "test"], ExitCode.USAGE, "side test"),
     "no such case": (["--without", "nobody"], ExitCode.USAGE, "without names no case of this side: nobody"),
+    "none to hold": (["--most", "0"], ExitCode.USAGE, "most must lie between 1 and"),
     "no share": (["--network_share", "1.5"], ExitCode.USAGE, "network_share must lie between 0 and 1"),
     "nobody left": (["--without", "train-a,train-b"], ExitCode.USAGE, "leave one"),
 }

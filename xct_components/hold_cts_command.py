@@ -1,10 +1,19 @@
 """``xct hold-cts``: give stage 1 the CTs that it bends to every film. Nothing is trained."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xct_components.evaluation.run_limits import require_between, require_writable
 from xct_components.failures import UsageFailure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: More would make weights of 2.6 GB.
+MOST_CTS = 10_000
+#: Cases that the output names.
+MOST_NAMED = 20
 
 
 def hold_cts(
@@ -12,21 +21,23 @@ def hold_cts(
     *,
     side: str = "train",
     without: str = "",
+    most: int = 16,
     network_share: float = 1.0,
     bundles: str | None = None,
     dry_run: bool = False,
 ) -> list[str]:
     """Put the CTs of a prepared folder into stage 1 in place of those it holds: it bends them to every film from then on.
 
-    The more of your own patients it holds, up to as many as its configuration says (atlas_cts, 16), the better it knows such
-    patients; of more they are chosen evenly by name. The network is not trained. The weights then hold these chests, voxels of
-    5 mm: treat them as patient data. Factors of the standard deviation were measured with other CTs and are
-    dropped, of all stages: run xct calibrate-deviation with patients that are not held.
+    The more of your own patients it holds, the better it knows such patients: of many, the 16 are bent whose films are most
+    like the given one. Each takes 0.26 MB of the weights, which then hold these chests, voxels of 5 mm: treat them as patient
+    data. The network is not trained. Factors of the standard deviation were measured with other CTs and are dropped, of all
+    stages: run xct calibrate-deviation with patients that are not held.
 
     Args:
         prepared: output folder of xct prepare.
         side: train, val or test.
         without: names of cases that are not to be held, with commas between them.
+        most: CTs to hold; of more they are chosen evenly by name.
         network_share: how much of what the network adds is to be believed from now on, 0 to 1: a network that was trained on
             another start says too much. Its samples spread by so much less, too.
         bundles: folder with stage1 (default - XCT_BUNDLES, ./bundles, or the one beside the package).
@@ -36,6 +47,7 @@ def hold_cts(
         Which CTs are held, and what was written.
     """
     require_between("network_share", network_share, 0, 1)
+    require_between("most", most, 1, MOST_CTS)
     from xct_components.bundle_io.parent_stages import WEIGHTS
     from xct_components.cascade import UnifiedHybridViTCascade
     from xct_components.data.bundle_folder import STAGES, bundles_folder
@@ -56,16 +68,24 @@ def hold_cts(
     kept = [item for item in items if item["case"] not in left_out]
     if not kept:
         raise UsageFailure(f"without names every case of side {side}; leave one")
-    held = list(TrainingCases(case_dataset(kept)).patients(stage.multi_atlas.count))
-    stage.multi_atlas.measure(held)
+    names: list[str] = []
+    stage.multi_atlas.make_room(min(most, len(kept)))
+    stage.multi_atlas.measure(_noted(TrainingCases(case_dataset(kept)).patients(stage.multi_atlas.count), names))
     stage.residual_scale_hu.mul_(network_share)
-    names = [name for name, _ in held]
-    said = [f"{len(names)} of {len(kept)} CTs held: {', '.join(names)}"]
+    unnamed = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    said = [f"{len(names)} of {len(kept)} CTs held: {', '.join(names[:MOST_NAMED])}{unnamed}"]
     if dry_run:
         return said
     write_weights(stage, target, {"network_of": file_sha256(target), "held_cts": len(names), "network_share": network_share})
     forgotten = [str(weights.with_suffix(".json")) for weights in later if forget_factors(weights)]
     return [*said, str(target), *forgotten]
+
+
+def _noted(patients: "Iterable[tuple[str, Tensor]]", names: list[str]) -> "Iterator[tuple[str, Tensor]]":
+    """The same patients; who has passed by is in ``names``."""
+    for name, ct_hu in patients:
+        names.append(name)
+        yield name, ct_hu
 
 
 def _names(without: str, known: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import xct_components.networks.multi_atlas as multi_atlas_module
 from tests.networks.small_stages import chest_hu as narrow_or_broad
 from tests.networks.small_stages import film_of as film_on
 from tests.networks.small_stages import hard, small_stage
@@ -172,6 +173,39 @@ def test_it_holds_as_many_as_it_was_made_for_and_no_names() -> None:
     assert held.key.tolist() == [key_of("a"), key_of("b")]
     held.measure([("c", chest_hu(size=0.8))])
     assert held.key.tolist() == [key_of("c"), 0]
+
+
+def test_of_many_cts_those_are_bent_whose_films_are_most_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four sizes, each many times: a film of one size is answered by its own kind, as if no other were held."""
+    monkeypatch.setattr(multi_atlas_module, "MOST_BENT", 3)
+    many = MultiAtlas(12, SIZE)
+    many.measure((f"{size} {k}", chest_hu(size=size)) for k in range(3) for size in SIZES)
+    for size in SIZES:
+        film = film_of(chest_hu(size=size), beams_of("PA"))[0]
+        alike = MultiAtlas(3, SIZE)
+        alike.measure((str(k), chest_hu(size=size)) for k in range(3))
+        found, expected = (bent_cts(held, film, beams_of("PA")) for held in (many, alike))
+        assert found.patients == 3
+        assert torch.equal(found.mu_per_mm, expected.mu_per_mm)
+
+
+def test_a_patient_left_out_is_not_among_the_most_alike_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multi_atlas_module, "MOST_BENT", 2)
+    film, beams = film_of(chest_hu(size=0.9), beams_of("PA", "LL"))[0], beams_of("PA", "LL")
+    held = multi_atlas()
+    found, without = (bent_cts(held, film, beams, without=name) for name in (None, "size 0.9"))
+    others = multi_atlas(**{f"size {size}": chest_hu(size=size) for size in SIZES if size != 0.9})
+    assert torch.equal(without.mu_per_mm, bent_cts(others, film, beams).mu_per_mm)
+    assert not torch.equal(found.mu_per_mm, without.mu_per_mm)
+
+
+def test_weights_bring_as_many_cts_as_they_hold() -> None:
+    held, other = multi_atlas(), MultiAtlas(2, SIZE)
+    other.load_state_dict(held.state_dict(), strict=True)
+    assert torch.equal(other.ct, held.ct)
+    assert torch.equal(other.key, held.key)
+    with pytest.raises(RuntimeError, match="size mismatch for ct"):
+        MultiAtlas(2, (8, 8, 8)).load_state_dict(held.state_dict())
 
 
 def test_what_is_beyond_a_byte_is_held_at_its_ends() -> None:

@@ -56,16 +56,21 @@ class FilmAlignment(NamedTuple):
     """How K films were bent.
 
     ``displacement``: (K, rows, cols, 2), where each pixel comes from, (x, y) in units of ``grid_sample``.
-    ``log_thickness``: (K, rows, cols). ``misfit``: (K,) mean square of what still differs.
+    ``log_thickness``: (K, rows, cols). ``misfit``: (K,) mean square of what still differs. ``energy``: (K,) with edges and what
+    bending cost.
     """
 
     displacement: Float[Tensor, "k rows cols 2"]
     log_thickness: Float[Tensor, "k rows cols"]
     misfit: Float[Tensor, " k"]
+    energy: Float[Tensor, " k"]
 
 
 def align_films(
-    moving: Float[Tensor, "k rows cols"], fixed: Float[Tensor, "rows cols"], stiffness: Stiffness | None = None
+    moving: Float[Tensor, "k rows cols"],
+    fixed: Float[Tensor, "rows cols"],
+    stiffness: Stiffness | None = None,
+    schedule: Sequence[tuple[int, int]] = SCHEDULE,
 ) -> FilmAlignment:
     """Bend each of K films to the fixed one; no gradients leave this function.
 
@@ -73,21 +78,23 @@ def align_films(
         moving: line integrals of other patients, in the same geometry.
         fixed: line integrals.
         stiffness: what bending costs; None for a frontal film's.
+        schedule: pixels that are taken together, and steps on them, one after the other.
     """
     cost = Stiffness() if stiffness is None else stiffness
     with torch.inference_mode(False), torch.enable_grad():
         films, wanted = moving.detach().clone()[:, None].float(), fixed.detach().clone()[None, None].float()
         controls = [films.new_zeros(len(films), 2, n, n).requires_grad_() for n in CONTROL_POINTS]
         thickness = films.new_zeros(len(films), THICKNESS_POINTS, THICKNESS_POINTS).requires_grad_()
-        descent = _Descent([*controls, thickness], sum(steps for _, steps in SCHEDULE))
-        for pixels, steps in SCHEDULE:
+        descent = _Descent([*controls, thickness], sum(steps for _, steps in schedule))
+        for pixels, steps in schedule:
             pair = _Pair(_pooled(films, pixels), _pooled(wanted, pixels), cost)
             for _ in range(steps):
                 descent.step(pair.energy(controls, thickness).sum())
     with torch.no_grad():
         pair = _Pair(films, wanted, cost)
         displacement, log_thickness = pair.dense(controls, thickness)
-        return FilmAlignment(displacement, log_thickness, pair.difference(displacement, log_thickness).square().mean((1, 2, 3)))
+        misfit = pair.difference(displacement, log_thickness).square().mean((1, 2, 3))
+        return FilmAlignment(displacement, log_thickness, misfit, pair.energy(controls, thickness))
 
 
 class _Descent:

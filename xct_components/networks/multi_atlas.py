@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,12 @@ from xct_components.physics.projector import project
 
 #: Lowest CT number that is kept and the step of all: a byte a voxel reaches to 1526 HU.
 BYTE_LOWEST_HU, BYTE_STEP_HU = -1024.0, 10.0
+#: Of more those are bent whose films take the least energy at a first ``GLANCE``, on volumes of so many voxels a side.
+MOST_BENT, GLANCE_SIDE = 16, 16
+#: Steps of a registration that only tells patients apart; see ``align_films``.
+GLANCE = ((1, 25),)
+#: CTs that are unpacked at a time.
+UNPACKED = 64
 #: A lateral film moves depths; heights and breadth are the frontal film's.
 LATERAL = Stiffness(thickness=5.0, unevenness=0.0, grows_alike=False, moves=(False, True))
 NO_ONE = 0
@@ -47,10 +53,12 @@ class BentCts(NamedTuple):
 
 
 class MultiAtlas(nn.Module):
-    """A few CTs on the cascade's field, part of a stage's weights: who shares the weights shares these CTs, coarse as they are.
+    """CTs on the cascade's field, part of a stage's weights: who shares the weights shares these CTs, coarse as they are.
+
+    Of many the few are bent whose films are most like the given one. Weights bring as many as they hold.
 
     Args:
-        count: most CTs to hold.
+        count: most CTs to hold, until weights are loaded.
         size: voxels of each along D, H and W.
     """
 
@@ -59,8 +67,9 @@ class MultiAtlas(nn.Module):
 
     def __init__(self, count: int, size: Sequence[int] = (64, 64, 64)) -> None:
         super().__init__()
-        self.register_buffer("ct", torch.zeros(count, *size, dtype=torch.uint8))
-        self.register_buffer("key", torch.full((count,), NO_ONE, dtype=torch.int64))
+        self.register_buffer("ct", torch.zeros(0, *size, dtype=torch.uint8))
+        self.register_buffer("key", torch.zeros(0, dtype=torch.int64))
+        self.make_room(count)
 
     @property
     def count(self) -> int:
@@ -71,6 +80,18 @@ class MultiAtlas(nn.Module):
     def is_measured(self) -> bool:
         """Whether it holds any CT."""
         return bool((self.key != NO_ONE).any())
+
+    def make_room(self, count: int) -> None:
+        """Room for so many CTs, and none held."""
+        self.ct = self.ct.new_zeros(count, *self.ct.shape[1:])
+        self.key = self.key.new_full((count,), NO_ONE)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *how: Any) -> None:
+        """As of any module, but first with room for what is loaded."""
+        key = state_dict.get(f"{prefix}key")
+        if isinstance(key, Tensor) and key.ndim == 1 and len(key) != self.count:
+            self.make_room(len(key))
+        super()._load_from_state_dict(state_dict, prefix, *how)
 
     def measure(self, named_hu: Iterable[tuple[str, Tensor]]) -> None:
         """Take the CTs of patients, names and (1, 1, D, H, W) HU on the cascade's field, of any size; the first ``count``."""
@@ -105,7 +126,8 @@ class MultiAtlas(nn.Module):
         axes = [axis_of(field, beam) for beam in beams]
         if consistency.film_scale == "ignored" or axes not in ([0], [0, 2]):
             return None
-        others = self._others(without)
+        used = self.key != NO_ONE if without is None else (self.key != NO_ONE) & (self.key != key_of(without))
+        others = used.nonzero()[:, 0]
         if not len(others):
             return None
         with torch.no_grad():
@@ -113,14 +135,23 @@ class MultiAtlas(nn.Module):
             if consistency.film_scale == "fitted":
                 gain, offset = fit_gain_offset(films, project(atlas, field, beams))
                 films = gain * films + offset
-            return self._bent(others, films, field, beams, atlas.shape[2:])
+            if len(others) > MOST_BENT:
+                others = self._most_alike(others, films, field, beams[0])
+            return self._bent(_mu_per_mm(self._bytes(others)), films, field, beams, atlas.shape[2:])
 
-    def _others(self, without: str | None) -> Tensor:
-        """(K, 1, D, H, W) per mm, without one patient."""
-        used = self.key != NO_ONE
-        if without is not None:
-            used = used & (self.key != key_of(without))
-        return hu_to_mu_per_mm(self.ct[used][:, None].float() * BYTE_STEP_HU + BYTE_LOWEST_HU)
+    def _bytes(self, chosen: Tensor) -> Tensor:
+        """(K, 1, D, H, W), not yet HU."""
+        return self.ct.index_select(0, chosen)[:, None].float()
+
+    def _most_alike(self, others: Tensor, films: Tensor, field: VolumeGrid, beam: Beam) -> Tensor:
+        """Which CTs to bend: a rough registration of rough films, all at once."""
+        side = [min(n, GLANCE_SIDE) for n in self.ct.shape[1:]]
+        small = torch.cat([F.interpolate(self._bytes(some), size=side, mode="area") for some in others.split(UNPACKED)])
+        rough = beam.resampled(side[1], side[2])
+        moving = read_on_middle_plane(project(_mu_per_mm(small), field.resampled(side), [rough]), field, rough, 0, side)
+        fixed = read_on_middle_plane(films[:, :1], field, beam, 0, side)[0]
+        energy = align_films(moving, fixed, schedule=GLANCE).energy
+        return others[energy.argsort()[:MOST_BENT].sort().values]
 
     def _bent(self, others: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam], size: Sequence[int]) -> BentCts:
         grid, frontal = field.resampled(others.shape[2:]), self._aligned(others, films, field, beams, 0)
@@ -146,6 +177,10 @@ class MultiAtlas(nn.Module):
         moving = read_on_middle_plane(own, field, beam, axis, size)
         fixed = read_on_middle_plane(films[:, view : view + 1], field, beam, axis, size)[0]
         return align_films(moving, fixed, None if view == 0 else LATERAL)
+
+
+def _mu_per_mm(byte: Tensor) -> Tensor:
+    return hu_to_mu_per_mm(byte * BYTE_STEP_HU + BYTE_LOWEST_HU)
 
 
 def key_of(name: str) -> int:
