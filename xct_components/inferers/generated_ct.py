@@ -11,6 +11,9 @@ from xct_components.geometry import VolumeGrid
 from xct_components.inferers.cascade import CascadeResult, with_affines
 from xct_components.inferers.cascade_film import CascadeFilm
 
+#: Voxels below this are air around the patient; lungs lie above it.
+LEAST_BODY_HU = -950.0
+
 
 @dataclass(frozen=True)
 class GeneratedCt:
@@ -43,6 +46,14 @@ class GeneratedCt:
         told_by = [f"{how[key]} {name}" for key, name in (("bent_cts", "bent CTs"), ("samples", "samples")) if how.get(key)]
         scaled = f" x {how['factor']:.2f}" if how.get("patients") else ", uncalibrated"
         return f"standard deviation of {' and '.join(told_by)}{scaled}"
+
+    @property
+    def typical_std_hu(self) -> float | None:
+        """Median of the standard deviation where the CT shows more than air; None without one."""
+        if self.std is None:
+            return None
+        body = self.volume.as_tensor() > LEAST_BODY_HU
+        return float(self.std.as_tensor()[body].median()) if bool(body.any()) else None
 
     @property
     def field(self) -> VolumeGrid:

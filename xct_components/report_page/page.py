@@ -26,8 +26,8 @@ LEAST_STD_HU = 50.0
 #: The deviation is smooth: blocks of 2 voxels, steps of 8 HU.
 STD_BLOCK, STD_STEP_HU = 2, 8
 _MEANING = (
-    "The film fixes the sum along each ray. Where along it things lie was estimated by networks that have learned from CTs: "
-    "findings may be missing, misplaced or invented."
+    "The film fixes the sum along each ray. Where along it things lie comes from CTs of other patients and networks that have "
+    "learned from such: findings may be missing, misplaced or invented."
 )
 
 
@@ -55,12 +55,15 @@ def _header(ct: GeneratedCt, film: str) -> str:
     shown, raw = (", ".join(f"{error:.1%}" for error in errors) for errors in (ct.shown_film_error, ct.film_error))
     scale = "on the film's own scale" if ct.film.exact else f"after gain and offset; {raw} before"
     kind = "posterior mean" if settings["mode"] == "mean" else "sampled"
-    samples = f"{settings['samples']} sample{'s' if settings['samples'] > 1 else ''}"
+    drawn = f"{settings['samples']} sample{'s' if settings['samples'] > 1 else ''}, seed {settings['seed']}"
+    drawn = "no samples drawn" if settings["mode"] == "mean" and settings["samples"] == 1 else drawn
+    sure = [] if ct.typical_std_hu is None else [("uncertainty", f"± {ct.typical_std_hu:.0f} HU", "median over the body")]
     cards = (
         ("film error", shown, scale),
+        *sure,
         ("voxels", " x ".join(map(str, ct.volume.shape[-3:])), f"{spacing} mm"),
         ("film", "exact" if ct.film.exact else "calibrated", "simulated" if ct.film.exact else "scale estimated"),
-        ("estimate", kind, f"{samples}, seed {settings['seed']}"),
+        ("estimate", kind, drawn),
         ("computed in", f"{sum(stage['seconds'] for stage in record['stages']):.0f} s", f"{len(record['stages'])} stages"),
     )
     tiles = "".join(f"<div><dt>{escaped(a)}</dt><dd>{escaped(b)}<small>{escaped(c)}</small></dd></div>" for a, b, c in cards)
