@@ -105,7 +105,7 @@ class CascadeStage(nn.Module):
         self.lifting = DepthLifting(encoder_channels[0], depth_bins) if use_depth_lifting else None
         pairs = zip(encoder_channels, network.widths, strict=False)
         self.lifts = nn.ModuleList(FilmLift(film, width, by_depth=use_depth_lifting) for film, width in pairs)
-        #: How far the deviation of samples falls short; known of weights that were measured, see ``StageWeights``.
+        #: How wide errors are beside what is stated of them; known of weights that were measured, see ``StageWeights``.
         self.deviation_factors = DeviationFactors()
         self.register_buffer("hu_mean", torch.tensor(-600.0))
         self.register_buffer("hu_std", torch.tensor(480.0))
