@@ -36,7 +36,7 @@ class StageWeights:
         Args:
             network: changed and returned, on ``device``.
             file: a dictionary from names to tensors, as ``torch.save`` writes it; a JSON of the same name beside it may hold
-                its "sha256", and then the "deviation_factors" of a ``CascadeStage``.
+                its "sha256", and then the "std_factors": the ``deviation_factors`` of a ``CascadeStage``.
             device: of the result.
             part: the stage of a file of several, as a joint training writes it: "stage1"; None for a file of one.
 
