@@ -58,8 +58,8 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
             long.
         steps: network evaluations of a sample.
         mode: mean (closest on average, one evaluation a stage) or sample.
-        std: write how sure it is of each voxel, as a standard deviation in HU (not where one sample is drawn, nor where
-            the frontal film is not believed).
+        std: write how sure it is of each voxel, as a standard deviation in HU. A single sample has none; nor has a mean
+            without samples if the weights hold no CTs.
         seed: of the noise; the same seed gives the same voxels on the same machine.
         lateral: a lateral film of the same patient; both real (calibrated), or both simulated from one CT.
         format: nifti, dicom, png, html or several (nifti,dicom); report.json is always written. A DICOM series goes into the
