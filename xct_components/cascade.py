@@ -211,13 +211,13 @@ def consistency_named(name: ConsistencyName | Consistency) -> Consistency | None
 
 def _deviation(result: CascadeResult, factors: DeviationFactors, samples: int, steps: int) -> dict[str, Any] | None:
     """What tells the standard deviation, and on how many patients errors were held against it; None without one."""
-    from xct_components.networks.deviation_factors import NO_SAMPLES
+    from xct_components.networks.deviation_factors import steps_drawn
 
     if result.std_hu is None:
         return None
-    drawn = samples if samples > 1 else 0
-    patients = factors.patients(steps if drawn else NO_SAMPLES)
-    return {"bent_cts": result.bent_cts, "samples": drawn, "factor": round(result.std_factor, 4), "patients": patients}
+    told_by = {"bent_cts": result.bent_cts, "samples": samples if samples > 1 else 0}
+    patients = factors.patients(steps_drawn(samples, steps))
+    return {**told_by, "factor": round(result.std_factor, 4), "patients": patients}
 
 
 def _explained(result: CascadeResult, film: CascadeFilm) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def free_targets(folder: Path, formats: Sequence[str], *, with_std: bool, overwr
     """
     names = [name for name, (format_, _) in FILES.items() if format_ in formats]
     require_free_folder(folder, [*names, REPORT_FILE], overwrite=overwrite)
-    wanted = [name for name in names if with_std or not FILES[name][1]]
+    wanted = [name for name in names if with_std or not is_std(name)]
     targets = {name: folder / name for name in (*wanted, REPORT_FILE)}
     if DICOM_FOLDER in targets:
         _require_series_or_nothing(targets[DICOM_FOLDER])
@@ -78,7 +78,7 @@ def write_generated(targets: dict[str, Path], ct: "GeneratedCt", film: Path, lat
     from xct_components.data.atomic_files import written_together
 
     source = _source(ct, film, lateral) if DICOM_FOLDER in targets else None
-    written = {name: path for name, path in targets.items() if ct.std is not None or not _is_std(name)}
+    written = {name: path for name, path in targets.items() if ct.std is not None or not is_std(name)}
     files = {name: path for name, path in written.items() if name != DICOM_FOLDER}
     with ExitStack() as opened:
         opened.enter_context(made_folder(targets[REPORT_FILE].parent))
@@ -93,7 +93,8 @@ def write_generated(targets: dict[str, Path], ct: "GeneratedCt", film: Path, lat
     return list(written.values())
 
 
-def _is_std(name: str) -> bool:
+def is_std(name: str) -> bool:
+    """Whether a file of this name shows the standard deviation."""
     return name in FILES and FILES[name][1]
 
 
@@ -101,7 +102,7 @@ def _remove_stale(targets: dict[str, Path], written: dict[str, Path]) -> None:
     """The deviation of an earlier run must not stay beside another CT."""
     formats = {FILES[name][0] for name in targets if name in FILES}
     for name, (format_, _) in FILES.items():
-        if _is_std(name) and format_ in formats and name not in written:
+        if is_std(name) and format_ in formats and name not in written:
             targets[REPORT_FILE].with_name(name).unlink(missing_ok=True)
 
 

@@ -1,14 +1,10 @@
 """``xct hold-cts``: give stage 1 the CTs that it bends to every film. Nothing is trained."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from xct_components.evaluation.run_limits import require_between, require_writable
 from xct_components.failures import UsageFailure
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 #: More would make weights of 2.6 GB.
 MOST_CTS = 10_000
@@ -68,9 +64,8 @@ def hold_cts(
     kept = [item for item in items if item["case"] not in left_out]
     if not kept:
         raise UsageFailure(f"without names every case of side {side}; leave one")
-    names: list[str] = []
     stage.multi_atlas.make_room(min(most, len(kept)))
-    stage.multi_atlas.measure(_noted(TrainingCases(case_dataset(kept)).patients(stage.multi_atlas.count), names))
+    names = stage.multi_atlas.measure(TrainingCases(case_dataset(kept)).patients(stage.multi_atlas.count))
     stage.residual_scale_hu.mul_(network_share)
     unnamed = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     said = [f"{len(names)} of {len(kept)} CTs held: {', '.join(names[:MOST_NAMED])}{unnamed}"]
@@ -79,13 +74,6 @@ def hold_cts(
     write_weights(stage, target, {"network_of": file_sha256(target), "held_cts": len(names), "network_share": network_share})
     forgotten = [str(weights.with_suffix(".json")) for weights in later if forget_factors(weights)]
     return [*said, str(target), *forgotten]
-
-
-def _noted(patients: "Iterable[tuple[str, Tensor]]", names: list[str]) -> "Iterator[tuple[str, Tensor]]":
-    """The same patients; who has passed by is in ``names``."""
-    for name, ct_hu in patients:
-        names.append(name)
-        yield name, ct_hu
 
 
 def _names(without: str, known: Sequence[str]) -> list[str]:

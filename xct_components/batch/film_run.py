@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from xct_components.evaluation.run_limits import MOST_SAMPLES, MOST_STAGES, require_between, require_stages_and_steps
 from xct_components.failures import CannotWrite, OutOfResources, UsageFailure
 from xct_components.generated_files import BYTES_PER_VOXEL, FORMATS, free_targets
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from xct_components.cascade import UnifiedHybridViTCascade
     from xct_components.inferers.generated_ct import GeneratedCt
 
-MOST_STAGES, MOST_SAMPLES, MOST_STEPS = 3, 1000, 1000
 MODES, VIEWS = ("mean", "sample"), ("PA", "AP")
 #: Told of every network evaluation: stage, evaluations done, evaluations in all.
 OnEvaluation = Callable[[int, int, int], None]
@@ -42,9 +42,8 @@ class FilmRun:
     def __post_init__(self) -> None:
         if not self.formats or set(self.formats) - set(FORMATS):
             raise UsageFailure(f"format must be {', '.join(FORMATS)}, or several with commas, got {','.join(self.formats)!r}")
-        for name, most in (("stages", MOST_STAGES), ("samples", MOST_SAMPLES), ("steps", MOST_STEPS)):
-            if not 1 <= getattr(self, name) <= most:
-                raise UsageFailure(f"{name} must lie between 1 and {most}, got {getattr(self, name)}")
+        require_stages_and_steps(self.stages, self.steps)
+        require_between("samples", self.samples, 1, MOST_SAMPLES)
         if self.mode not in MODES:
             raise UsageFailure(f"mode must be {' or '.join(MODES)}, got {self.mode!r}")
         if self.view and self.view.upper() not in VIEWS:

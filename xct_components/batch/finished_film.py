@@ -8,7 +8,7 @@ from typing import Any
 
 from xct_components.batch.film_run import FilmRun
 from xct_components.failures import CannotWrite
-from xct_components.generated_files import FILES, REPORT_FILE
+from xct_components.generated_files import FILES, REPORT_FILE, is_std
 
 
 def finished_report(folder: Path, film: Path, run: FilmRun, weights: list[dict[str, str]]) -> dict[str, Any] | None:
@@ -59,7 +59,7 @@ def require_replaceable(folder: Path, *, overwrite: bool) -> None:
 
 def _files_of(run: FilmRun, folder: Path, *, with_std: bool) -> list[str]:
     """Names of what the run writes of a film, whose CT may have no standard deviation."""
-    return [name for name in run.targets(folder, overwrite=True) if with_std or not FILES.get(name, ("", False))[1]]
+    return [name for name in run.targets(folder, overwrite=True) if with_std or not is_std(name)]
 
 
 def _software() -> str:

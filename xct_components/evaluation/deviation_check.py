@@ -19,7 +19,7 @@ from xct_components.evaluation.held_out_case import HeldOutCase
 from xct_components.failures import UsageFailure, WeightsFailure
 from xct_components.metrics.regions import chest_regions
 from xct_components.metrics.uncertainty import coverage_90, error_correlation, width_ratio_90
-from xct_components.networks.deviation_factors import NO_SAMPLES, STD_FACTORS, DeviationFactors, MeasuredFactor
+from xct_components.networks.deviation_factors import STD_FACTORS, DeviationFactors, MeasuredFactor, steps_drawn
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def deviation_check(
     body = chest_regions(truth, case.fields[size]).body_on(case.fields[size].shape)
     volumes = _array(ct.volume), _array(ct.std), truth
     ratio = used * width_ratio_90(*volumes, body)
-    drawn = steps if samples > 1 else NO_SAMPLES
+    drawn = steps_drawn(samples, steps)
     return DeviationCheck(case.name, size, drawn, coverage_90(*volumes, body), error_correlation(*volumes, body), ratio)
 
 

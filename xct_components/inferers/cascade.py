@@ -20,7 +20,7 @@ from xct_components.inferers.stage_films import stage_films
 from xct_components.inferers.stated_deviation import stated_deviation
 from xct_components.inferers.volume_statistics import VolumeStatistics
 from xct_components.networks.cascade_stage import CascadeStage
-from xct_components.networks.deviation_factors import NO_SAMPLES
+from xct_components.networks.deviation_factors import steps_drawn
 from xct_components.networks.multi_atlas import BentCts
 from xct_components.physics.consistency import Consistency
 
@@ -160,8 +160,8 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
             std_hu = None  # 640 MB at full size, and the samples tell it better
             drawn.add(work.once("sample", chain, coarse_hu)[0])
         volume_hu = drawn.mean if mean_hu is None else mean_hu
-        factor = stages[-1].deviation_factors.at(self.steps if drawn.count > 1 else NO_SAMPLES)
-        (bent,) = [None] if work.bent is None else work.bent
+        factor = stages[-1].deviation_factors.at(steps_drawn(drawn.count, self.steps))
+        (bent,) = work.bent or [None]
         if (variance := drawn.variance) is not None:
             std_hu = stated_deviation(volume_hu, fields[-1], bent=bent, variance_hu2=variance, factor=factor)
         pixels, last = film.line_integrals.to(volume_hu), fields[-1:]

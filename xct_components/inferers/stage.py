@@ -20,7 +20,7 @@ from xct_components.inferers.stage_work import StageWork, cropped, denoised, gro
 from xct_components.inferers.stated_deviation import stated_deviation
 from xct_components.inferers.volume_statistics import VolumeStatistics
 from xct_components.networks.cascade_stage import CascadeStage, SeenFilms
-from xct_components.networks.deviation_factors import NO_SAMPLES
+from xct_components.networks.deviation_factors import steps_drawn
 from xct_components.networks.explained_volume import explained_hu
 from xct_components.networks.hybrid_vit_unet import HybridViTUNet
 from xct_components.networks.multi_atlas import BentCts
@@ -215,7 +215,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         network: CascadeStage,
     ) -> Tensor | None:
         """The deviation of every volume; None if one has none."""
-        factor, count = network.deviation_factors.at(self.steps if drawn.count > 1 else NO_SAMPLES), len(volume_hu)
+        factor, count = network.deviation_factors.at(steps_drawn(drawn.count, self.steps)), len(volume_hu)
         variances = [None] * count if (variance := drawn.variance) is None else variance.split(1)
         parts = zip(volume_hu.split(1), fields, bent, variances, strict=True)
         stated = [

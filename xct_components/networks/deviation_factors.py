@@ -103,5 +103,10 @@ class DeviationFactors:
         return sorted((one for one in self.measured if (one.steps == NO_SAMPLES) == (steps == NO_SAMPLES)), key=_steps)
 
 
+def steps_drawn(samples: int, steps: int) -> int:
+    """The steps whose factor holds: a single sample, or none, tells nothing of the deviation."""
+    return steps if samples > 1 else NO_SAMPLES
+
+
 def _steps(measured: MeasuredFactor) -> int:
     return measured.steps

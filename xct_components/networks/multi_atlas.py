@@ -93,13 +93,20 @@ class MultiAtlas(nn.Module):
             self.make_room(len(key))
         super()._load_from_state_dict(state_dict, prefix, *how)
 
-    def measure(self, named_hu: Iterable[tuple[str, Tensor]]) -> None:
-        """Take the CTs of patients, names and (1, 1, D, H, W) HU on the cascade's field, of any size; the first ``count``."""
+    def measure(self, named_hu: Iterable[tuple[str, Tensor]]) -> list[str]:
+        """Take the CTs of patients, names and (1, 1, D, H, W) HU on the cascade's field, of any size; the first ``count``.
+
+        Returns:
+            The names of those that are held: the weights keep none.
+        """
         self.key.fill_(NO_ONE)
+        names: list[str] = []
         for number, (name, ct_hu) in zip(range(self.count), named_hu, strict=False):
             small = F.interpolate(ct_hu.float(), size=self.ct.shape[1:], mode="area")[0, 0]
             self.ct[number] = ((small - BYTE_LOWEST_HU) / BYTE_STEP_HU).round().clamp(0, 255).to(self.ct)
             self.key[number] = key_of(name)
+            names.append(name)
+        return names
 
     def bent(
         self,
