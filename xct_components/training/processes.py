@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.distributed
+import torch.distributed.nn.functional  # imported later, its default arguments would keep the group of the processes for ever
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -49,6 +50,15 @@ def summed_over_processes(values: Sequence[float]) -> list[float]:
     return sums.tolist()
 
 
-def end_processes() -> None:
-    """Let the processes go their ways."""
+def end_processes(step: DistributedDataParallel) -> None:
+    """Let the processes go their ways.
+
+    The group lives, and so do its threads, as long as the step knows it. A thread of gloo that is late, on a busy machine, in
+    letting a tensor go would do so while Python ends, and abort a process whose training went well (PyTorch's issue 190489).
+
+    Args:
+        step: what ``across_processes`` gave; its gradients are its own from now on.
+    """
     torch.distributed.destroy_process_group()
+    for name in ("logger", "reducer", "process_group"):
+        step.__dict__.pop(name, None)
