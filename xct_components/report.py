@@ -77,7 +77,7 @@ def compared_film(ct: GeneratedCt, view: int = 0) -> ComparedFilm:
     from xct_components.geometry import ConeBeam
     from xct_components.inferers.stage_films import stage_films
     from xct_components.physics.attenuation import hu_to_mu_per_mm
-    from xct_components.physics.consistency import fit_gain_offset
+    from xct_components.physics.gain_and_offset import fit_gain_offset
     from xct_components.physics.projector import project
 
     pixels, field = ct.film.line_integrals, ct.field

@@ -10,7 +10,7 @@ from torch import Tensor
 from xct_components.geometry import VolumeGrid
 from xct_components.inferers.stage_films import StageFilms
 from xct_components.physics.attenuation import hu_to_mu_per_mm
-from xct_components.physics.consistency import fit_gain_offset
+from xct_components.physics.gain_and_offset import fit_gain_offset
 from xct_components.physics.projector import project
 
 

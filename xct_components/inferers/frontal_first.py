@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xct_components.geometry import Beam, VolumeGrid
-from xct_components.physics.consistency import FilmScale, corrected_along_rays, fit_gain_offset
+from xct_components.physics.consistency import FilmScale, corrected_along_rays
+from xct_components.physics.gain_and_offset import believed_gain_offset
 from xct_components.physics.projector import project
 
 
@@ -19,9 +20,9 @@ from xct_components.physics.projector import project
 class FrontalFirst:
     """Soft consistency in which the first film has the last word.
 
-    Each film's gain and offset are fitted to the volume as it comes in. Then the volume is corrected by the other films, as far
-    as they differ by more than their tolerance but never by more than ``most``, and last by the first film: a lateral film that
-    lies badly, or is another patient's, changes where along the frontal rays the attenuation lies, not how much of it there is.
+    Each film's gain and offset are estimated from the volume as it comes in. Then the others correct the volume, as far as they
+    differ by more than their tolerance but never by more than ``most``, and last the first film: a lateral film that lies
+    badly, or is another patient's, changes where along the frontal rays the attenuation lies, not how much there is.
 
     Args:
         tolerance: of the first film: line integral by which film and volume may differ without being corrected.
@@ -51,7 +52,7 @@ class FrontalFirst:
         """The corrected volume, >= 0, written to ``out`` if that is given."""
         mu = mu_per_mm.clamp_min(0.0) if out is None else torch.clamp_min(mu_per_mm, 0.0, out=out)
         projected = project(mu, grid, beams)
-        gain, offset = fit_gain_offset(line_integrals, projected)
+        gain, offset = believed_gain_offset(line_integrals, projected)
         films = gain * line_integrals + offset
         near = projected + (films - projected).clamp(-self.most, self.most)
         for view in reversed(range(1, len(beams))):

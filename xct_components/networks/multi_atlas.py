@@ -2,7 +2,7 @@
 
 Multi-atlas registration (Iglesias & Sabuncu, Med Image Anal 2015;24:205), but from films. The frontal film moves what lies at
 all depths of a ray alike and stretches the patient along it; a lateral film then moves depths. The mean of the bent CTs, those
-whose films fit best the most, keeps the outlines that a mean over patients as they lie blurs.
+counting most at each place that show there what the film shows, keeps the outlines that a mean over patients as they lie blurs.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from xct_components.geometry import Beam, VolumeGrid
 from xct_components.networks.film_alignment import FilmAlignment, Stiffness, align_films, identity_places
+from xct_components.networks.film_fusion import film_weights
 from xct_components.networks.films_on_field import axis_of, read_on_middle_plane
 from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
-from xct_components.physics.consistency import Consistency, fit_gain_offset
+from xct_components.physics.consistency import Consistency
+from xct_components.physics.gain_and_offset import believed_gain_offset
 from xct_components.physics.projector import project
 
 #: Lowest CT number that is kept and the step of all: a byte a voxel reaches to 1526 HU.
@@ -33,16 +35,17 @@ GLANCE = ((1, 25),)
 UNPACKED = 64
 #: A lateral film moves depths; heights and breadth are the frontal film's.
 LATERAL = Stiffness(thickness=5.0, unevenness=0.0, grows_alike=False, moves=(False, True))
+#: The axes of the field that a frontal and a lateral film look along.
+AXES = [0, 2]
 NO_ONE = 0
-#: Keeps films that all fit exactly from dividing by zero.
-TINY = 1e-12
 
 
 class BentCts(NamedTuple):
     """What K CTs of other patients say of one patient, once films have bent them.
 
-    ``mu_per_mm``: (1, 1, d, h, w) their mean, per mm, those whose films fit best the most. ``mean_hu`` and ``variance_hu2``:
-    (1, 1, D, H, W) of the K, each counting alike, on ``grid``; the variance is 0 for one alone. ``patients``: K.
+    ``mu_per_mm``: (1, 1, d, h, w) their mean, per mm, >= 0, those counting most at each place that show there what the films
+    show. ``mean_hu`` and ``variance_hu2``: (1, 1, D, H, W) of the K, each counting alike, on ``grid``; the variance is 0 for
+    one alone. ``patients``: K.
     """
 
     mu_per_mm: Float[Tensor, "1 1 d h w"]
@@ -120,7 +123,7 @@ class MultiAtlas(nn.Module):
         """The CTs as one sample's films bend them.
 
         Args:
-            atlas: per mm on ``field``: what estimated films take gain and offset from.
+            atlas: per mm on ``field``: tells gain and offset of calibrated films.
             film: line integrals over the field.
             field: the stage's field.
             beams: V exposures; a frontal one, or a frontal and a lateral one.
@@ -131,7 +134,7 @@ class MultiAtlas(nn.Module):
             On voxels like those of ``atlas``; None where films are not believed, oblique or lateral alone, or there are no CTs.
         """
         axes = [axis_of(field, beam) for beam in beams]
-        if consistency.film_scale == "ignored" or axes not in ([0], [0, 2]):
+        if consistency.film_scale == "ignored" or axes not in (AXES[:1], AXES):
             return None
         used = self.key != NO_ONE if without is None else (self.key != NO_ONE) & (self.key != key_of(without))
         others = used.nonzero()[:, 0]
@@ -140,7 +143,7 @@ class MultiAtlas(nn.Module):
         with torch.no_grad():
             films = film[None]
             if consistency.film_scale == "fitted":
-                gain, offset = fit_gain_offset(films, project(atlas, field, beams))
+                gain, offset = believed_gain_offset(films, project(atlas, field, beams))
                 films = gain * films + offset
             if len(others) > MOST_BENT:
                 others = self._most_alike(others, films, field, beams[0])
@@ -162,13 +165,11 @@ class MultiAtlas(nn.Module):
 
     def _bent(self, others: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam], size: Sequence[int]) -> BentCts:
         grid, frontal = field.resampled(others.shape[2:]), self._aligned(others, films, field, beams, 0)
-        places = _frontal_places(frontal, grid.shape)
-        bent, misfit = _read(others, places), _relative(frontal.misfit)
+        bent = _read(others, _frontal_places(frontal, grid.shape))
         if len(beams) > 1:
             lateral = self._aligned(bent, films, field, beams, 1)
             bent = _read(others, _frontal_places(frontal, grid.shape, lateral.displacement[..., 1]))
-            misfit = (misfit + _relative(lateral.misfit)) / 2.0
-        mean = (torch.softmax(-misfit, 0)[:, None, None, None, None] * bent).sum(0, keepdim=True)
+        mean = _fused(bent, films, field, beams)
         if mean.shape[2:] != tuple(size):
             mean = F.interpolate(mean, size=tuple(size), mode="trilinear")
         bent_hu = mu_per_mm_to_hu(bent)
@@ -178,12 +179,28 @@ class MultiAtlas(nn.Module):
 
     def _aligned(self, others: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam], view: int) -> FilmAlignment:
         """The films of the CTs, taken as the given one was, bent to it."""
-        beam, size = beams[view], others.shape[2:]
-        axis = 0 if view == 0 else 2
-        own = project(others, field.resampled(size), [beam])
-        moving = read_on_middle_plane(own, field, beam, axis, size)
-        fixed = read_on_middle_plane(films[:, view : view + 1], field, beam, axis, size)[0]
+        moving, fixed = _seen(others, films, field, beams, view)
         return align_films(moving, fixed, None if view == 0 else LATERAL)
+
+
+def _seen(volumes: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam], view: int) -> tuple[Tensor, Tensor]:
+    """Films (K, rows, cols) of the volumes, taken as the given one was, and that one (rows, cols), on the middle plane."""
+    beam, axis, size = beams[view], AXES[view], volumes.shape[2:]
+    own = read_on_middle_plane(project(volumes, field.resampled(size), [beam]), field, beam, axis, size)
+    return own, read_on_middle_plane(films[:, view : view + 1], field, beam, axis, size)[0]
+
+
+def _fused(bent: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam]) -> Tensor:
+    """The mean of bent CTs, moved towards those that show at each place what the films show; a place is a ray, all along it."""
+    plain = bent.mean(0, keepdim=True)
+    mean, apart = plain, bent - plain
+    for view in range(len(beams)):
+        own, given = _seen(torch.cat([bent, mean]), films, field, beams, view)
+        spacing_mm = field.resampled(bent.shape[2:]).spacing_mm
+        pixel_mm = [mm for axis, mm in enumerate(spacing_mm) if axis != AXES[view]]
+        weights = film_weights(own[:-1], given - own[-1], pixel_mm).unsqueeze(AXES[view] + 1)[:, None]
+        mean = mean + (weights * apart).sum(0, keepdim=True)
+    return mean.clamp_min(0.0)
 
 
 def _mu_per_mm(byte: Tensor) -> Tensor:
@@ -207,10 +224,6 @@ def _frontal_places(
     z = (z if moved_depth is None else z + moved_depth)[..., None] * torch.exp(-alignment.log_thickness)[:, None]
     plane = (identity_places(size[1], size[2]).to(z) + alignment.displacement)[:, None].expand(-1, depth, -1, -1, -1)
     return torch.cat([plane, z[..., None]], dim=-1)
-
-
-def _relative(misfit: Tensor) -> Tensor:
-    return misfit / misfit.mean().clamp_min(TINY)
 
 
 def _read(volumes: Tensor, places: Tensor) -> Tensor:

@@ -23,11 +23,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xct_components.geometry import Beam, VolumeGrid
-from xct_components.physics.film_corrections import EMPTY_RAY, film_corrections
+from xct_components.physics.film_corrections import film_corrections
+from xct_components.physics.gain_and_offset import believed_gain_offset
 from xct_components.physics.projector import project
 from xct_components.physics.ray_sharing import RayShares
 
-#: What films are to a consistency: true line integrals, true up to gain and offset, or nothing it looks at.
+#: What films are to a consistency: true line integrals, calibrated ones (see ``believed_gain_offset``), or nothing it looks at.
 FilmScale = Literal["exact", "fitted", "ignored"]
 
 
@@ -80,7 +81,7 @@ class HardConsistency:
 
 @dataclass(frozen=True)
 class SoftConsistency:
-    """The volume must explain the films up to their unknown gain and offset and up to a tolerance: for real films.
+    """The volume must explain the films up to the errors of their calibration and up to a tolerance: for real films.
 
     Args:
         sweeps: corrections in a row, 1 to 3.
@@ -105,9 +106,9 @@ class SoftConsistency:
         *,
         out: Float[Tensor, "b c d h w"] | None = None,
     ) -> Float[Tensor, "b c d h w"]:
-        """The corrected volume, >= 0; gain and offset are fitted once, to the volume as it comes in."""
+        """The corrected volume, >= 0; gain and offset are estimated once, from the volume as it comes in."""
         mu = _without_negatives(mu_per_mm, out)
-        gain, offset = fit_gain_offset(line_integrals, project(mu, grid, beams))
+        gain, offset = believed_gain_offset(line_integrals, project(mu, grid, beams))
         return _swept(mu, gain * line_integrals + offset, grid, beams, self.sweeps, self.tolerance)
 
 
@@ -162,24 +163,6 @@ def corrected_along_rays(
     """
     _require_sweeps(sweeps)
     return _swept(_without_negatives(mu_per_mm, out), line_integrals, grid, beams, sweeps, tolerance)
-
-
-def fit_gain_offset(
-    film: Float[Tensor, "b v c rows cols"], projected: Float[Tensor, "b v c rows cols"]
-) -> tuple[Float[Tensor, "b v 1 1 1"], Float[Tensor, "b v 1 1 1"]]:
-    """Gain and offset of each film that bring ``gain * film + offset`` closest to ``projected`` (least squares over its rays).
-
-    Rays through next to nothing are left out. A film without contrast, or one of opposite polarity, gets gain 1 and the
-    offset that fits.
-    """
-    weight = (projected > EMPTY_RAY).to(film.dtype)
-    total = weight.sum((2, 3, 4), keepdim=True).clamp_min(1.0)
-    film_mean, projected_mean = ((weight * x).sum((2, 3, 4), keepdim=True) / total for x in (film, projected))
-    centred = weight * (film - film_mean)
-    variance = (centred * (film - film_mean)).sum((2, 3, 4), keepdim=True)
-    covariance = (centred * (projected - projected_mean)).sum((2, 3, 4), keepdim=True)
-    gain = torch.where((variance > 0.0) & (covariance > 0.0), covariance / variance.clamp_min(1e-12), 1.0)
-    return gain, projected_mean - gain * film_mean
 
 
 def relative_film_error(
