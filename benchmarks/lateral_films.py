@@ -1,10 +1,9 @@
-"""Lateral films as they arrive: what is accepted, how far calibrated ones are from the truth, and what they do to a volume.
+"""Lateral films as they arrive: what is accepted, and how far calibrated ones are from the truth.
 
-`python -m benchmarks.lateral_films --cts DIR [DIR] [--bundles DIR]` displays the lateral film of every CT in several curves,
-turned, mirrored, reversed, and the frontal film as if it were lateral. Each CT's films are judged by a reference made of the
-*other* CTs. It prints the decisions, with whether front and back were told right; the error of calibrated line integrals
-against the CT's own; and what consistency with two calibrated films makes of stage 1's atlas, beside consistency with the
-frontal film alone, and with the lateral film of another patient.
+`python -m benchmarks.lateral_films --cts DIR [DIR]` displays the lateral film of every CT in several curves, turned, mirrored,
+reversed, and the frontal film as if it were lateral. Each CT's films are judged by a reference made of the *other* CTs. It
+prints the decisions, with whether front and back were told right, and the error of calibrated line integrals against the
+CT's own. What lateral films do to a volume: ``benchmarks.displayed_films``.
 
 Errors: `response` compares the fitted curve with the truth on the film's own pixels; `placed` compares the whole result with
 the prepared CT's film on the cascade's field: scaled by the frontal film (which knows its pixel size, or not), or by its own
@@ -29,25 +28,16 @@ from torch import Tensor
 
 from benchmarks.film_cases import ARRIVALS, CURVES, FIELD_PIXELS, LATERAL_CURVES, CtCase, ct_cases
 from benchmarks.markdown_table import markdown_table
-from xct_components.cascade import UnifiedHybridViTCascade
-from xct_components.data.film.calibration import CalibratedFilm, calibrated_film
+from xct_components.data.film.calibration import calibrated_film
 from xct_components.data.film.lateral_calibration import calibrated_lateral
 from xct_components.data.film.lateral_reading import read_lateral
 from xct_components.data.film.reading import ChestFilm, read_film
 from xct_components.data.film.reference import FilmReference, reference_of
 from xct_components.data.film.response import fitted_response
 from xct_components.failures import Failure
-from xct_components.inferers.cascade_film import CALIBRATED, CascadeFilm
-from xct_components.inferers.film_errors import film_errors
-from xct_components.inferers.lateral_film_reading import shown_part
-from xct_components.inferers.stage_films import BODY_SHARE, stage_films
-from xct_components.networks.cascade_stage import CascadeStage
-from xct_components.physics.consistency import Consistency
 
 #: What is less than this is air beside the patient, of which no error is counted.
 BODY_INTEGRAL = 0.3
-#: Voxels denser than this are body.
-BODY_HU = -300.0
 SENSES = ("response", "placed by the frontal's size", "placed by anatomy", "placed by pixel size")
 
 
@@ -77,13 +67,12 @@ def frontal_of(case: CtCase, reference: FilmReference) -> ChestFilm:
         return read_film(path, accept=True, reference=reference)
 
 
-def rows_of(case: CtCase, reference: FilmReference) -> tuple[list[dict[str, Any]], list[CalibratedFilm]]:
-    """One row per film of a CT; its frontal and lateral film, calibrated by anatomy alone."""
+def rows_of(case: CtCase, reference: FilmReference) -> list[dict[str, Any]]:
+    """One row per film of a CT."""
     frontal = frontal_of(case, reference)
     arrivals = [("LL", curve, "upright") for curve in LATERAL_CURVES]
     arrivals += [("LL", "linear", arrival) for arrival in ARRIVALS if arrival != "upright"] + [("PA", "linear", "upright")]
     rows: list[dict[str, Any]] = []
-    pair: list[CalibratedFilm] = []
     for view, curve, arrival in arrivals:
         grey = case.grey("LL" if view == "LL" else "PA", LATERAL_CURVES[curve], arrival)
         outcome, reason, film = decision(grey, reference)
@@ -92,17 +81,13 @@ def rows_of(case: CtCase, reference: FilmReference) -> tuple[list[dict[str, Any]
         if film is not None:
             row["faces"] = film.record["view"]["facing"]
         if film is not None and view == "LL" and arrival == "upright":
-            found, films = _errors(case, film, frontal, reference)
-            row |= found
-            pair = pair or films
+            row |= _errors(case, film, frontal, reference)
         rows.append(row)
-    return rows, pair
+    return rows
 
 
-def _errors(
-    case: CtCase, film: ChestFilm, frontal: ChestFilm, reference: FilmReference
-) -> tuple[dict[str, float], list[CalibratedFilm]]:
-    """Relative errors in the senses of the module's docstring; both films calibrated by anatomy alone."""
+def _errors(case: CtCase, film: ChestFilm, frontal: ChestFilm, reference: FilmReference) -> dict[str, float]:
+    """Relative errors in the senses of the module's docstring."""
     crop = film.record["crop"]
     truth = case.lateral.line_integrals[slice(*crop["rows"]), slice(*crop["cols"])]
     curve, _ = fitted_response(film.pixels[0, 0], film.pose, reference.lateral_greys)
@@ -114,7 +99,6 @@ def _errors(
         "placed by anatomy": (frontal, film),
         "placed by pixel size": (sized_frontal, _with_size(film, case.lateral_exposure)),
     }
-    results: list[CalibratedFilm] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name, (one, other) in pairs.items():
@@ -123,10 +107,9 @@ def _errors(
             judged = case.lateral_scanned & (case.lateral_training_film > BODY_INTEGRAL) & result.covered[0, 0, 0]
             found[name] = _relative(result.line_integrals[0, 0, 0], case.lateral_training_film, judged)
             placement = result.record["placement"]
-            results = [seen, result] if name == "placed by anatomy" else results
             if name == "placed by the frontal's size":
                 found["scale"] = placement["mm_per_pixel_in_patient"][0] / case.lateral_exposure.pixel_in_patient_mm[0] - 1.0
-    return found, results
+    return found
 
 
 def _with_size(film: ChestFilm, exposure: Any) -> ChestFilm:
@@ -135,39 +118,6 @@ def _with_size(film: ChestFilm, exposure: Any) -> ChestFilm:
 
 def _relative(found: Tensor, truth: Tensor, where: Tensor) -> float:
     return float((found - truth)[where].norm() / truth[where].norm())
-
-
-def cascade_film(frontal: CalibratedFilm, lateral: CalibratedFilm | None) -> CascadeFilm:
-    """Calibrated films as `xct generate` gives them to the cascade."""
-    film = CascadeFilm(frontal.line_integrals, (frontal.beam,), record={**frontal.record, "geometry_from": CALIBRATED})
-    return film if lateral is None else film.with_view(shown_part(lateral))
-
-
-def prior_errors(film: CascadeFilm, case: CtCase, stage: CascadeStage, believed: Consistency | None = None) -> list[float]:
-    """RMSE in the body in HU of the atlas made consistent with the films, and the frontal film's error after its best scale."""
-    field = film.field_of(stage)
-    films = stage_films(film.line_integrals, [film.beams], [field], [field], body_share=BODY_SHARE)
-    with torch.no_grad():
-        prior_hu = stage.prior_hu(films.measured, [field], films.measured_beams, [believed or film.believed], None)
-        errors = film_errors(prior_hu, films, [field])[1][0].tolist()
-    body = case.prepared_hu > BODY_HU
-    return [float((prior_hu - case.prepared_hu)[body].square().mean().sqrt()), *errors]
-
-
-def volume_table(cases: Sequence[CtCase], pairs: Sequence[list[CalibratedFilm]], stage: CascadeStage) -> str:
-    """The atlas with one film, with both, and with the lateral film of the next CT."""
-    usable = [(case, pair[0], pair[1]) for case, pair in zip(cases, pairs, strict=True) if pair]
-    lines = []
-    for index, (case, frontal, lateral) in enumerate(usable):
-        other = usable[(index + 1) % len(usable)][2]
-        alone = cascade_film(frontal, None)
-        found = [prior_errors(cascade_film(frontal, film), case, stage) for film in (None, lateral, other)]
-        before = prior_errors(cascade_film(frontal, lateral), case, stage, alone.believed)
-        lines.append([case.name, *(one[0] for one in found), *(one[1] for one in found), before[0], before[1]])
-    names = ("alone", "+ lateral", "+ another patient's")
-    means = [float(np.mean([line[column] for line in lines])) for column in range(1, len(lines[0]))] if lines else []
-    header = ["CT", *(f"RMSE, {name}" for name in names), *(f"film error, {name}" for name in names)]
-    return markdown_table([*header, "RMSE, both believed alike", "film error, both believed alike"], [*lines, ["mean", *means]])
 
 
 def decision_table(rows: Sequence[dict[str, Any]]) -> str:
@@ -198,21 +148,16 @@ def main(arguments: list[str]) -> None:
     """Judge, measure and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lateral_films", description=__doc__.split("\n\n")[0])
     parser.add_argument("--cts", type=Path, nargs="+", required=True, help="folders; every file or DICOM folder is one CT")
-    parser.add_argument("--bundles", default=None, help="folder of the bundles whose atlas is used")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     cases = list(ct_cases(options.cts))
     if len(cases) < 2:
         parser.error(f"--cts must hold at least two CTs, got {len(cases)}: each is judged by the others")
-    rows, pairs = [], []
+    rows = []
     for case in cases:
-        own, pair = rows_of(case, reference_of([other.films for other in cases if other is not case], {}))
-        rows += own
-        pairs.append(pair)
+        rows += rows_of(case, reference_of([other.films for other in cases if other is not case], {}))
         print(f"lateral films of {case.name}", file=sys.stderr, flush=True)
     print(decision_table(rows) + "\n\n" + error_table(rows) + "\n")
-    stage = UnifiedHybridViTCascade.from_pretrained(options.bundles, stages=1).stages[0]
-    print(volume_table(cases, pairs, stage))
     for row in rows:
         if (row["decision"] == "refused") == (row["view"] == "LL" and not row["arrival"].startswith("turned")):
             print(f"{row['ct']} {row['view']} {row['curve']} {row['arrival']}: {row['decision']} {row['reason']}")

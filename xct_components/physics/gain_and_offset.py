@@ -9,7 +9,7 @@ from torch import Tensor
 from xct_components.physics.film_corrections import EMPTY_RAY
 
 #: How far gain and offset of calibrated films are from 1 and 0: standard deviations over ten CTs whose films were displayed and
-#: calibrated are 0.18 and 0.65 (``python -m benchmarks.displayed_films``).
+#: calibrated are 0.22 and 0.77 (``python -m benchmarks.displayed_films``).
 GAIN_SPREAD, OFFSET_SPREAD = 0.2, 0.7
 #: How far the film of a guessed volume is from the true one.
 GUESS_ERROR = 1.0
