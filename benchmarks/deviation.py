@@ -9,7 +9,7 @@ alone, both (``inferers.stated_deviation``), and bent CTs pooled over other widt
 the share of voxels within 1.645 deviations (0.9 is right), the factor that makes it 0.9, and what each patient meets whose
 factor is the mean of all *others*: the share within intervals, and CRPS. Last, by tissue as the mean shows it. ``--keep``
 writes the mean factors into stageN/models/model.json of a folder of bundles, trained as those of the folds were; ``--lateral``
-gives two films; ``--samples 1`` draws none.
+gives two films, whose factors are kept beside those of one; ``--samples 1`` draws none.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from xct_components.inferers.stated_deviation import stated_deviation, variance_
 from xct_components.metrics.image import mae_hu, rmse_hu
 from xct_components.metrics.regions import chest_regions
 from xct_components.metrics.uncertainty import coverage_90, crps_hu, error_correlation, width_ratio_90
-from xct_components.networks.deviation_factors import NO_SAMPLES, MeasuredFactor
+from xct_components.networks.deviation_factors import NO_SAMPLES, FilmsSeen, MeasuredFactor
 
 #: What is stated with and without samples; the others stand beside it.
 BENT, BOTH = "bent CTs", "bent CTs and samples"
@@ -86,7 +86,7 @@ def main() -> None:
     _print_told(patients)
     _print_tissues(patients)
     if options.keep is not None:
-        _keep(patients, Path(options.keep))
+        _keep(patients, Path(options.keep), FilmsSeen(1 + options.lateral))
 
 
 def _options() -> argparse.Namespace:
@@ -224,7 +224,7 @@ def _print_tissues(patients: Patients) -> None:
     print(markdown_table(["size", "steps", "tissue", "within 90%", "std HU", "RMSE HU"], rows))
 
 
-def _keep(patients: Patients, bundles: Path) -> None:
+def _keep(patients: Patients, bundles: Path, films: FilmsSeen) -> None:
     """The factor of bent CTs alone, and that with samples of each number of steps."""
     keys = list(next(iter(patients.values())))
     for number, size in enumerate(sorted({key.size for key in keys}), start=1):
@@ -233,7 +233,7 @@ def _keep(patients: Patients, bundles: Path) -> None:
         for steps, key, name in measured:
             factors = list(_factors(patients, key, name).values())
             weights = bundles / f"stage{number}" / "models" / "model.pt"
-            keep_factor(weights, MeasuredFactor(steps, float(np.mean(factors)), len(factors)))
+            keep_factor(weights, MeasuredFactor(steps, float(np.mean(factors)), len(factors), films))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
 """What becomes of a CT whose film was displayed and calibrated, as every real film is, beside one whose film is exact.
 
-    python -m benchmarks.displayed_films --cts DIR [DIR] [--bundles DIR]
+    python -m benchmarks.displayed_films --cts DIR [DIR] [--bundles DIR] [--keep bundles]
 
 Every CT in turn is the patient: `xct simulate`'s films of him, displayed linearly and saved as pictures, are read and
 calibrated by a reference made of the *other* CTs, and bend the others (``networks.multi_atlas``) to themselves. No network, no
 training. The result is compared with the patient's CT voxel by voxel at 64 voxels a side; what calibration misplaces counts
-as an error. Prints RMSE in HU over the whole field, and how far the scale of calibrated films is from the truth.
+as an error. Prints RMSE in HU over the whole field; how wide errors are beside what is stated of them, in the body; and how far
+the scale of calibrated films is from the truth. ``--keep`` writes that width into stageN/models/model.json of a folder of
+bundles, for calibrated films: what each stage has for exact ones, times what a display does to it at 64 voxels.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import warnings
 from collections.abc import Sequence
@@ -29,17 +32,33 @@ from xct_components.cascade import UnifiedHybridViTCascade
 from xct_components.data.film.calibration import CalibratedFilm, calibrated_film
 from xct_components.data.film.lateral_calibration import calibrated_lateral
 from xct_components.data.film.reference import FilmReference, reference_of
+from xct_components.evaluation.deviation_check import keep_factor
 from xct_components.geometry import VolumeGrid, chest_beam_covering
 from xct_components.inferers.cascade_film import CALIBRATED, CascadeFilm
 from xct_components.inferers.lateral_film_reading import shown_part
-from xct_components.inferers.stage_films import BODY_SHARE, stage_films
+from xct_components.inferers.stage import StageInferer
+from xct_components.inferers.stated_deviation import stated_deviation
 from xct_components.metrics.image import rmse_hu
+from xct_components.metrics.regions import chest_regions
+from xct_components.metrics.uncertainty import error_correlation, width_ratio_90
 from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.networks.deviation_factors import NO_SAMPLES, STD_FACTORS, DeviationFactors, FilmsSeen, MeasuredFactor
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.gain_and_offset import fit_gain_offset
 from xct_components.physics.projector import project
 
-GIVEN = ("mean of the others", "exact film", "displayed, pixel size known", "displayed", "+ lateral", "+ another's lateral")
+EXACT, DISPLAYED, BOTH = "exact film", "displayed", "displayed, and lateral"
+GIVEN = (EXACT, "displayed, pixel size known", DISPLAYED, BOTH, "displayed, and another's lateral")
+#: A deviation of nothing divides by zero.
+LEAST_HU = 1e-3
+
+
+class Told(NamedTuple):
+    """RMSE in HU over the field; in the body how wide errors are beside the stated deviation, and Spearman's correlation."""
+
+    rmse_hu: float
+    width: float
+    correlation: float
 
 
 class Displayed(NamedTuple):
@@ -55,20 +74,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cts", type=Path, nargs="+", required=True, help="folders; every file or DICOM folder is one CT")
     parser.add_argument("--bundles", default=None, help="folder of the bundles whose atlas is used")
+    parser.add_argument("--keep", type=Path, default=None, help="folder of the bundles that get the factors")
     options = parser.parse_args()
     cases = list(ct_cases(options.cts))
     stage = UnifiedHybridViTCascade.from_pretrained(options.bundles, stages=1).stages[0]
     films = [_displayed(case, reference_of([one.films for one in cases if one is not case], {})) for case in tqdm(cases)]
-    rows, scales = [], [_scale(case, one.sized) for case, one in zip(cases, films, strict=True)]
+    found: list[dict[str, Told | None]] = []
+    plain = []
     for index, (case, shown) in enumerate(zip(cases, films, strict=True)):
         others = [one for one in cases if one is not case]
-        rows.append([case.name, *_errors(case, shown, films[index - 1].lateral, others, stage)])
-    means = ["mean", *(_mean([row[k] for row in rows]) for k in range(1, len(rows[0])))]
-    both = [row for row in rows if None not in row]
-    of_pairs = [f"mean of the {len(both)} with a lateral", *(_mean([row[k] for row in both]) for k in range(1, len(means)))]
-    print(markdown_table(["RMSE HU", *GIVEN], [[_rounded(cell) for cell in row] for row in [*rows, means, of_pairs]]))
+        plain.append(_rmse_hu(torch.cat([one.prepared_hu for one in others]).mean(0, keepdim=True), case))
+        found.append(_told(case, shown, films[index - 1].lateral, others, stage))
+    _print(cases, plain, found)
+    scales = [_scale(case, one.sized) for case, one in zip(cases, films, strict=True)]
     for name, values in zip(("gain", "offset"), zip(*scales, strict=True), strict=True):
         print(f"{name} from film to truth: mean {statistics.mean(values):.2f}, deviation {statistics.stdev(values):.2f}")
+    if options.keep is not None:
+        _keep(found, options.keep)
 
 
 def _displayed(case: CtCase, reference: FilmReference) -> Displayed:
@@ -88,22 +110,34 @@ def _scale(case: CtCase, film: CalibratedFilm) -> tuple[float, float]:
     return float(gain), float(offset)
 
 
-def _errors(
+def _told(
     case: CtCase, shown: Displayed, other: CalibratedFilm | None, others: Sequence[CtCase], stage: CascadeStage
-) -> list[float | None]:
-    """RMSE for each of ``GIVEN``; None where there is no such film."""
+) -> dict[str, Told | None]:
+    """What each of ``GIVEN`` tells; None where there is no such film."""
     if stage.multi_atlas is None:
         raise SystemExit("--bundles needs a stage 1 with atlas_cts")
     stage.multi_atlas.make_room(len(others))
     stage.multi_atlas.measure((one.name, one.prepared_hu) for one in others)
-    volumes = [torch.cat([one.prepared_hu for one in others]).mean(0, keepdim=True), _prior_hu(_exact(case), stage)]
-    volumes += [_prior_hu(_as_given(film), stage) for film in (shown.sized, shown.frontal)]
-    errors: list[float | None] = [_rmse_hu(volume, case) for volume in volumes]
+    given: list[CascadeFilm | None] = [_exact(case), _as_given(shown.sized), _as_given(shown.frontal)]
     for lateral in (shown.lateral, other):
         usable = shown.lateral is not None and lateral is not None
-        film = _as_given(shown.frontal, lateral) if usable else None
-        errors.append(None if film is None else _rmse_hu(_prior_hu(film, stage), case))
-    return errors
+        given.append(_as_given(shown.frontal, lateral) if usable else None)
+    return {name: None if film is None else _judged(film, case, stage) for name, film in zip(GIVEN, given, strict=True)}
+
+
+def _judged(film: CascadeFilm, case: CtCase, stage: CascadeStage) -> Told:
+    """The volume that stage 1 starts from, and what the CTs that the films bent tell of its error."""
+    field = film.field_of(stage)
+    inferer = StageInferer(consistency=film.believed, body_share=film.body_share)
+    result = inferer(film.line_integrals, stage, fields=[field], beams=[film.beams])
+    (bent,) = result.bent
+    std = stated_deviation(result.prior_hu, field, bent=bent)
+    if std is None:
+        raise SystemExit("--cts must hold at least three CTs: two others tell of the error")
+    volume, stated, truth = (one[0, 0].numpy() for one in (result.prior_hu, std.clamp_min(LEAST_HU), case.prepared_hu))
+    body = chest_regions(truth, field).body_on(field.shape)
+    told = width_ratio_90(volume, stated, truth, body), error_correlation(volume, stated, truth, body)
+    return Told(_rmse_hu(result.prior_hu, case), *told)
 
 
 def _exact(case: CtCase) -> CascadeFilm:
@@ -120,13 +154,38 @@ def _as_given(frontal: CalibratedFilm, lateral: CalibratedFilm | None = None) ->
     return film if lateral is None else film.with_view(shown_part(lateral))
 
 
-@torch.no_grad()
-def _prior_hu(film: CascadeFilm, stage: CascadeStage) -> Tensor:
-    """What stage 1 starts from."""
-    field = film.field_of(stage)
-    share = 0.0 if film.exact else BODY_SHARE
-    films = stage_films(film.line_integrals, [film.beams], [field], [field], body_share=share)
-    return stage.prior_hu(films.measured, [field], films.measured_beams, [film.believed], None)
+def _print(cases: Sequence[CtCase], plain: Sequence[float], found: Sequence[dict[str, Told | None]]) -> None:
+    """RMSE of every patient and their mean; then what is told of errors."""
+    rows: list[list[Any]] = [
+        [case.name, mean, *_of(told, "rmse_hu")] for case, mean, told in zip(cases, plain, found, strict=True)
+    ]
+    means = ["mean", *(_mean([row[k] for row in rows]) for k in range(1, len(GIVEN) + 2))]
+    both = [row for row in rows if None not in row]
+    pairs = [f"mean of the {len(both)} with a lateral", *(_mean([row[k] for row in both]) for k in range(1, len(GIVEN) + 2))]
+    cells = [[f"{cell:.0f}" if isinstance(cell, float) else cell for cell in row] for row in [*rows, means, pairs]]
+    print(markdown_table(["RMSE HU", "mean of the others", *GIVEN], cells) + "\n")
+    lines = []
+    for name in GIVEN:
+        told = [one for patient in found if (one := patient[name]) is not None]
+        each = " ".join(f"{one.width:.2f}" for one in told)
+        lines.append([name, *(f"{_mean([getattr(one, of) for one in told]):.2f}" for of in ("correlation", "width")), each])
+    print(markdown_table(["film", "Spearman", "errors wider than stated by", "of each patient"], lines) + "\n")
+
+
+def _keep(found: Sequence[dict[str, Told | None]], bundles: Path) -> None:
+    """The factors of calibrated films, with one view and with two."""
+    widths = {name: [one.width for patient in found if (one := patient[name]) is not None] for name in GIVEN}
+    for weights in sorted(bundles.glob("stage*/models/model.pt")):
+        described = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+        exact = DeviationFactors.from_json(described.get(STD_FACTORS, ())).at(NO_SAMPLES)
+        for views, name in ((1, DISPLAYED), (2, BOTH)):
+            factor = exact * statistics.mean(widths[name]) / statistics.mean(widths[EXACT])
+            seen = FilmsSeen(views, calibrated=True)
+            keep_factor(weights, MeasuredFactor(NO_SAMPLES, factor, len(widths[name]), seen))
+
+
+def _of(told: dict[str, Told | None], name: str) -> list[float | None]:
+    return [None if one is None else getattr(one, name) for one in told.values()]
 
 
 def _rmse_hu(volume_hu: Tensor, case: CtCase) -> float:
@@ -136,10 +195,6 @@ def _rmse_hu(volume_hu: Tensor, case: CtCase) -> float:
 def _mean(values: Sequence[Any]) -> float | None:
     known = [value for value in values if value is not None]
     return statistics.mean(known) if known else None
-
-
-def _rounded(cell: Any) -> Any:
-    return f"{cell:.0f}" if isinstance(cell, float) else cell
 
 
 if __name__ == "__main__":

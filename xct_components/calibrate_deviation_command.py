@@ -16,6 +16,7 @@ def calibrate_deviation(
     stages: int = 3,
     samples: int = 1,
     steps: int = 4,
+    lateral: bool = False,
     bundles: str | None = None,
     device: str = "cpu",
     dry_run: bool = False,
@@ -33,6 +34,7 @@ def calibrate_deviation(
         stages: 1 (64 voxels along each edge), 2 (128) or 3 (256); all up to it are measured.
         samples: from two on the factor for so many samples beside the bent CTs is measured too.
         steps: network evaluations of a sample; each number of steps has a factor of its own.
+        lateral: give a simulated lateral film too; two films have a factor of their own.
         bundles: folder with stage1, stage2 and stage3 (default - XCT_BUNDLES, ./bundles, or the one beside the package).
         device: cpu, cuda, cuda:1.
         dry_run: print, write nothing.
@@ -61,7 +63,7 @@ def calibrate_deviation(
     columns: dict[tuple[int, int], list[DeviationCheck]] = {(k, n): [] for k in range(1, stages + 1) for n in told_by}
     with tqdm(total=len(names) * len(columns), desc="patients x stages", leave=False, disable=None) as bar:
         for name in names:
-            case = held_out_case(Path(prepared), side, name, cascade.stages, lateral=False)
+            case = held_out_case(Path(prepared), side, name, cascade.stages, lateral=lateral)
             for (number, count), column in columns.items():
                 column.append(deviation_check(cascade, case, number, count, steps))
                 bar.update()

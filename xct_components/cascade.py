@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xct_components.inferers.cascade_film import CascadeFilm
     from xct_components.inferers.generated_ct import GeneratedCt
     from xct_components.networks.cascade_stage import CascadeStage
-    from xct_components.networks.deviation_factors import DeviationFactors
+    from xct_components.networks.deviation_factors import DeviationFactors, FilmsSeen
     from xct_components.physics.consistency import Consistency
 
 NOTICE = "Synthetic CT estimated from a chest film. Research only, not for diagnosis."
@@ -162,7 +162,7 @@ class UnifiedHybridViTCascade:
             "weights": self.weights[:count],
             "stages": notes.described(result.seconds),
             **_explained(result, film),
-            "deviation": _deviation(result, self.stages[count - 1].deviation_factors, samples, steps),
+            "deviation": _deviation(result, self.stages[count - 1].deviation_factors, samples, steps, film.seen),
             "film": film.record,
         }
         return generated_ct(result, film, record)
@@ -209,14 +209,16 @@ def consistency_named(name: ConsistencyName | Consistency) -> Consistency | None
     return known[name]
 
 
-def _deviation(result: CascadeResult, factors: DeviationFactors, samples: int, steps: int) -> dict[str, Any] | None:
-    """What tells the standard deviation, and on how many patients errors were held against it; None without one."""
+def _deviation(
+    result: CascadeResult, factors: DeviationFactors, samples: int, steps: int, seen: FilmsSeen
+) -> dict[str, Any] | None:
+    """What tells the deviation, and on how many patients, seen alike, errors were held against it; None without one."""
     from xct_components.networks.deviation_factors import steps_drawn
 
     if result.std_hu is None:
         return None
     told_by = {"bent_cts": result.bent_cts, "samples": samples if samples > 1 else 0}
-    patients = factors.patients(steps_drawn(samples, steps))
+    patients = factors.patients(steps_drawn(samples, steps), seen)
     return {**told_by, "factor": round(result.std_factor, 4), "patients": patients}
 
 

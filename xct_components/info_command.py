@@ -238,7 +238,11 @@ def _deviation(described: dict[str, Any]) -> str:
     except ValueError as error:
         return f"DAMAGED: {first_line(error)}; run xct calibrate-deviation"
     known = [
-        f"{one.factor:.2f}" + ("" if one.steps == NO_SAMPLES else f" with samples of {one.steps} steps") for one in measured
+        f"{one.factor:.2f}"
+        + (f" with {one.films.views} films" if one.films.views > 1 else "")
+        + (" if calibrated" if one.films.calibrated else "")
+        + ("" if one.steps == NO_SAMPLES else f" with samples of {one.steps} steps")
+        for one in measured
     ]
     return f"times {', '.join(known)}" if known else "not held against errors: run xct calibrate-deviation"
 

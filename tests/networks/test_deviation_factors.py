@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from xct_components.networks.deviation_factors import NO_SAMPLES, DeviationFactors, MeasuredFactor
+from xct_components.networks.deviation_factors import NO_SAMPLES, DeviationFactors, FilmsSeen, MeasuredFactor
 
+CALIBRATED = FilmsSeen(1, calibrated=True)
 FACTORS = DeviationFactors((MeasuredFactor(1, 10.0, 10), MeasuredFactor(4, 2.0, 10), MeasuredFactor(8, 1.5, 8)))
 
 
@@ -45,9 +46,34 @@ def test_the_fewest_patients_that_say_so_are_told():
     assert [factors.patients(steps) for factors in (both, FACTORS) for steps in (NO_SAMPLES, 4)] == [7, 8, 0, 8]
 
 
+def test_films_have_factors_of_their_own():
+    both = FACTORS.with_factor(MeasuredFactor(4, 3.0, 5, FilmsSeen(2))).with_factor(MeasuredFactor(4, 5.0, 6, CALIBRATED))
+    assert [both.at(4, films) for films in (FilmsSeen(), FilmsSeen(2), CALIBRATED)] == [2.0, 3.0, 5.0]
+    assert [both.patients(4, films) for films in (FilmsSeen(), FilmsSeen(2), CALIBRATED)] == [8, 5, 6]
+    assert [one.films for one in both.measured] == [FilmsSeen()] * 3 + [CALIBRATED, FilmsSeen(2)]
+
+
+def test_films_that_were_not_measured_are_taken_for_simpler_ones():
+    calibrated = FACTORS.with_factor(MeasuredFactor(4, 5.0, 6, CALIBRATED))
+    assert [calibrated.at(4, films) for films in (FilmsSeen(2), FilmsSeen(2, calibrated=True))] == [2.0, 5.0]
+    assert [calibrated.patients(4, films) for films in (FilmsSeen(2), FilmsSeen(2, calibrated=True))] == [0, 0]
+
+
+def test_samples_of_calibrated_films_are_as_much_wider_as_what_bent_cts_tell_of_them():
+    told = FACTORS.with_factor(MeasuredFactor(NO_SAMPLES, 0.8, 9)).with_factor(MeasuredFactor(NO_SAMPLES, 1.2, 7, CALIBRATED))
+    assert told.at(NO_SAMPLES, CALIBRATED) == 1.2
+    assert told.at(4, CALIBRATED) == pytest.approx(2.0 * 1.2 / 0.8)
+    assert told.patients(4, CALIBRATED) == 7
+
+
 def test_json_keeps_them():
-    assert DeviationFactors.from_json(FACTORS.to_json()) == FACTORS
+    several = FACTORS.with_factor(MeasuredFactor(4, 3.0, 5, FilmsSeen(2, calibrated=True)))
+    assert DeviationFactors.from_json(several.to_json()) == several
     assert DeviationFactors.from_json(()) == DeviationFactors()
+
+
+def test_json_that_names_no_films_is_of_one_exact_film():
+    assert DeviationFactors.from_json([{"steps": 4, "factor": 2.0, "patients": 3}]).at(4) == 2.0
 
 
 @pytest.mark.parametrize(
@@ -59,6 +85,7 @@ def test_json_keeps_them():
         [{"steps": 4, "factor": 1.0, "patients": 0}],
         [{"steps": 4, "factor": 1.0}],
         [{"steps": 4, "factor": None, "patients": 1}],
+        [{"steps": 4, "factor": 1.0, "patients": 1, "views": 0}],
         [{"steps": 4, "factor": 1.0, "patients": 1}] * 2,
         ["4"],
         7,

@@ -19,7 +19,7 @@ from xct_components.evaluation.held_out_case import HeldOutCase
 from xct_components.failures import UsageFailure, WeightsFailure
 from xct_components.metrics.regions import chest_regions
 from xct_components.metrics.uncertainty import coverage_90, error_correlation, width_ratio_90
-from xct_components.networks.deviation_factors import STD_FACTORS, DeviationFactors, MeasuredFactor, steps_drawn
+from xct_components.networks.deviation_factors import STD_FACTORS, DeviationFactors, FilmsSeen, MeasuredFactor, steps_drawn
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class DeviationCheck:
         coverage_90: share of the voxels within 1.645 stated deviations of the mean; 0.9 is right.
         error_correlation: Spearman's, of the deviation with the error.
         factor: errors are so many times as wide as what bent CTs and samples tell, whatever factor was in use.
+        films: what was seen of the patient.
     """
 
     case: str
@@ -41,6 +42,7 @@ class DeviationCheck:
     coverage_90: float
     error_correlation: float
     factor: float
+    films: FilmsSeen
 
 
 def deviation_check(
@@ -60,12 +62,13 @@ def deviation_check(
     volumes = _array(ct.volume), _array(ct.std), truth
     ratio = used * width_ratio_90(*volumes, body)
     drawn = steps_drawn(samples, steps)
-    return DeviationCheck(case.name, size, drawn, coverage_90(*volumes, body), error_correlation(*volumes, body), ratio)
+    told = coverage_90(*volumes, body), error_correlation(*volumes, body)
+    return DeviationCheck(case.name, size, drawn, *told, ratio, case.film.seen)
 
 
 def measured_factor(checks: Sequence[DeviationCheck]) -> MeasuredFactor:
-    """The mean factor of all patients of one size and number of steps."""
-    return MeasuredFactor(checks[0].steps, float(np.mean([one.factor for one in checks])), len(checks))
+    """The mean factor of all patients of one size, number of steps and kind of films."""
+    return MeasuredFactor(checks[0].steps, float(np.mean([one.factor for one in checks])), len(checks), checks[0].films)
 
 
 def keep_factor(weights: Path, new: MeasuredFactor) -> None:
@@ -73,7 +76,7 @@ def keep_factor(weights: Path, new: MeasuredFactor) -> None:
 
     Args:
         weights: model.pt.
-        new: replaces the factor of the same steps.
+        new: replaces the factor of the same steps and films.
 
     Raises:
         WeightsFailure: if that JSON describes other weights, or is no JSON.

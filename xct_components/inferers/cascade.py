@@ -160,7 +160,7 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
             std_hu = None  # 640 MB at full size, and the samples tell it better
             drawn.add(work.once("sample", chain, coarse_hu)[0])
         volume_hu = drawn.mean if mean_hu is None else mean_hu
-        factor = stages[-1].deviation_factors.at(steps_drawn(drawn.count, self.steps))
+        factor = stages[-1].deviation_factors.at(steps_drawn(drawn.count, self.steps), film.seen)
         (bent,) = work.bent or [None]
         if (variance := drawn.variance) is not None:
             std_hu = stated_deviation(volume_hu, fields[-1], bent=bent, variance_hu2=variance, factor=factor)

@@ -14,6 +14,7 @@ from xct_components.geometry.vectors import Vector3
 from xct_components.inferers.frontal_first import FrontalFirst
 from xct_components.inferers.stage_films import BODY_SHARE, resampled_film
 from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.networks.deviation_factors import FilmsSeen
 from xct_components.physics.consistency import Consistency, HardConsistency, SoftConsistency
 
 #: What the record of a film says under "geometry_from" if its place and scale were estimated from the picture.
@@ -57,6 +58,11 @@ class CascadeFilm:
             return HardConsistency(sweeps=2 if len(self.beams) == 1 else 3)
         placed_by_eye = self.record.get("second_film", {}).get("geometry_from") == CALIBRATED
         return FrontalFirst() if placed_by_eye else SoftConsistency()
+
+    @property
+    def seen(self) -> FilmsSeen:
+        """What the errors of a CT made from them depend on."""
+        return FilmsSeen(len(self.beams), not self.exact)
 
     @property
     def body_share(self) -> float:

@@ -20,7 +20,7 @@ from xct_components.inferers.stage_work import StageWork, cropped, denoised, gro
 from xct_components.inferers.stated_deviation import stated_deviation
 from xct_components.inferers.volume_statistics import VolumeStatistics
 from xct_components.networks.cascade_stage import CascadeStage, SeenFilms
-from xct_components.networks.deviation_factors import steps_drawn
+from xct_components.networks.deviation_factors import FilmsSeen, steps_drawn
 from xct_components.networks.explained_volume import explained_hu
 from xct_components.networks.hybrid_vit_unet import HybridViTUNet
 from xct_components.networks.multi_atlas import BentCts
@@ -148,7 +148,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         prior_hu, films, whole, known = cropped(work.prior_hu, work.fields[0].shape), work.films, work.fields, work.bent
         del work  # with its conditions: a full-size volume is 640 MB
         is_mean = mean_hu is not None or drawn.count > 1
-        std_hu = self._stated(volume_hu, drawn, whole, known, network) if is_mean else None
+        std_hu = self._stated(volume_hu, drawn, whole, known, network, inputs.shape[1]) if is_mean else None
         return StageResult(volume_hu, std_hu, prior_hu, film_errors(volume_hu, films, whole)[0], known)
 
     def prepared(
@@ -213,9 +213,12 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         fields: Sequence[VolumeGrid],
         bent: Sequence[BentCts | None],
         network: CascadeStage,
+        views: int,
     ) -> Tensor | None:
         """The deviation of every volume; None if one has none."""
-        factor, count = network.deviation_factors.at(steps_drawn(drawn.count, self.steps)), len(volume_hu)
+        seen = FilmsSeen(views, self.consistency.film_scale == "fitted")
+        factor = network.deviation_factors.at(steps_drawn(drawn.count, self.steps), seen)
+        count = len(volume_hu)
         variances = [None] * count if (variance := drawn.variance) is None else variance.split(1)
         parts = zip(volume_hu.split(1), fields, bent, variances, strict=True)
         stated = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,26 @@ import numpy as np
 STD_FACTORS = "std_factors"
 #: Steps of a deviation that bent CTs alone tell.
 NO_SAMPLES = 0
+
+
+class FilmsSeen(NamedTuple):
+    """What errors depend on beside the patient: ``views``, and whether a display has lost the scale of the films.
+
+    ``calibrated``: the films were estimated from what a display shows; otherwise they are exact line integrals.
+    """
+
+    views: int = 1
+    calibrated: bool = False
+
+    def simpler(self) -> FilmsSeen | None:
+        """The films to be taken for these where nothing was measured with these; None for one exact film."""
+        if self.views > 1:
+            return FilmsSeen(self.views - 1, self.calibrated)
+        return FilmsSeen(1) if self.calibrated else None
+
+
+#: What factors are of unless they say otherwise.
+ONE_EXACT_FILM = FilmsSeen()
 
 
 @dataclass(frozen=True)
@@ -22,6 +42,7 @@ class MeasuredFactor:
         steps: network evaluations of each sample; ``NO_SAMPLES`` if none were drawn.
         factor: errors are so many times as wide as the deviation, > 0.
         patients: how many it was measured on.
+        films: what was seen of them.
 
     Raises:
         ValueError: for anything else.
@@ -30,12 +51,14 @@ class MeasuredFactor:
     steps: int
     factor: float
     patients: int
+    films: FilmsSeen = ONE_EXACT_FILM
 
     def __post_init__(self) -> None:
-        if self.steps < NO_SAMPLES or self.patients < 1 or not 0.0 < self.factor < math.inf:
+        known = self.steps >= NO_SAMPLES and self.patients >= 1 and self.films.views >= 1
+        if not known or not 0.0 < self.factor < math.inf:
             raise ValueError(
-                f"a deviation factor must be above 0, of 0 or more steps and 1 or more patients, got {self.factor} of "
-                f"{self.steps} steps and {self.patients} patients"
+                f"a deviation factor must be above 0, of 0 or more steps and 1 or more patients and views, got {self.factor} "
+                f"of {self.steps} steps, {self.patients} patients and {self.films.views} views"
             )
 
 
@@ -43,64 +66,81 @@ class MeasuredFactor:
 class DeviationFactors:
     """The factors of one stage's weights; none unless they were measured.
 
-    One for what bent CTs tell alone, one for each number of steps of samples beside them: few steps spread samples too little.
-    See ``stated_deviation`` and docs/results.md, "How sure".
+    One for what bent CTs tell alone, one for each number of steps of samples beside them (few steps spread samples too little),
+    for each kind of films. See ``stated_deviation`` and docs/results.md, "How sure".
 
     Args:
-        measured: one for each number of steps.
+        measured: one for each number of steps and kind of films.
 
     Raises:
-        ValueError: for two of the same steps.
+        ValueError: for two of the same.
     """
 
     measured: tuple[MeasuredFactor, ...] = ()
 
     def __post_init__(self) -> None:
-        steps = [one.steps for one in self.measured]
-        if len(set(steps)) < len(steps):
-            raise ValueError(f"deviation factors must be of different steps, got {steps}; keep the newer one")
+        kinds = [(one.steps, tuple(one.films)) for one in self.measured]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"deviation factors must be of different steps or films, got {kinds}; keep the newer one")
 
-    def at(self, steps: int) -> float:
+    def at(self, steps: int, films: FilmsSeen = ONE_EXACT_FILM) -> float:
         """What to multiply the deviation by that bent CTs tell with samples of so many steps, or without.
 
-        1 if nothing was measured; between measured steps linear in log(steps), beyond them the nearest.
+        1 if nothing was measured; between measured steps linear in log(steps), beyond them the nearest. Where nothing was
+        measured with such films it is that of simpler ones, times what such films are worth without samples.
         """
-        known = self._known(steps)
-        if not known:
-            return 1.0
-        if steps == NO_SAMPLES:
+        known = self._known(steps, films)
+        if known and steps == NO_SAMPLES:
             return known[0].factor
-        return float(np.interp(math.log(steps), [math.log(one.steps) for one in known], [one.factor for one in known]))
+        if known:
+            return float(np.interp(math.log(steps), [math.log(one.steps) for one in known], [one.factor for one in known]))
+        simpler = films.simpler()
+        if simpler is None:
+            return 1.0
+        worth = self.at(NO_SAMPLES, films) / self.at(NO_SAMPLES, simpler) if steps != NO_SAMPLES else 1.0
+        return worth * self.at(steps, simpler)
 
-    def patients(self, steps: int) -> int:
-        """How many patients say so at least; 0 if nothing was measured."""
-        return min((one.patients for one in self._known(steps)), default=0)
+    def patients(self, steps: int, films: FilmsSeen = ONE_EXACT_FILM) -> int:
+        """How many patients say so at least; 0 if nothing was measured with such films."""
+        return min((one.patients for one in self._known(steps, films) or self._known(NO_SAMPLES, films)), default=0)
 
     def with_factor(self, new: MeasuredFactor) -> DeviationFactors:
-        """These and a new one, which replaces that of the same steps."""
-        kept = [one for one in self.measured if one.steps != new.steps]
-        return DeviationFactors(tuple(sorted([*kept, new], key=_steps)))
+        """These and a new one, which replaces that of the same steps and films."""
+        kept = [one for one in self.measured if (one.steps, one.films) != (new.steps, new.films)]
+        return DeviationFactors(tuple(sorted([*kept, new], key=_order)))
 
     def to_json(self) -> list[dict[str, Any]]:
         """Plain entries, for the JSON beside the weights."""
-        return [{"steps": one.steps, "factor": round(one.factor, 4), "patients": one.patients} for one in self.measured]
+        return [
+            {"steps": one.steps, **one.films._asdict(), "factor": round(one.factor, 4), "patients": one.patients}
+            for one in self.measured
+        ]
 
     @classmethod
     def from_json(cls, entries: Any) -> DeviationFactors:
-        """What ``to_json`` wrote.
+        """What ``to_json`` wrote; without ``views`` and ``calibrated`` one exact film was seen.
 
         Raises:
             ValueError: if it wrote something else.
         """
         try:
-            measured = [MeasuredFactor(int(one["steps"]), float(one["factor"]), int(one["patients"])) for one in entries]
-        except (KeyError, TypeError) as error:
+            measured = [
+                MeasuredFactor(
+                    int(one["steps"]),
+                    float(one["factor"]),
+                    int(one["patients"]),
+                    FilmsSeen(int(one.get("views", 1)), bool(one.get("calibrated", False))),
+                )
+                for one in entries
+            ]
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"deviation factors must be a list of steps, factor and patients, got {entries!r}") from error
         return cls(tuple(measured))
 
-    def _known(self, steps: int) -> list[MeasuredFactor]:
-        """What was measured with samples, or without."""
-        return sorted((one for one in self.measured if (one.steps == NO_SAMPLES) == (steps == NO_SAMPLES)), key=_steps)
+    def _known(self, steps: int, films: FilmsSeen) -> list[MeasuredFactor]:
+        """What was measured with such films, with samples or without."""
+        same = (one for one in self.measured if one.films == films and (one.steps == NO_SAMPLES) == (steps == NO_SAMPLES))
+        return sorted(same, key=_order)
 
 
 def steps_drawn(samples: int, steps: int) -> int:
@@ -108,5 +148,5 @@ def steps_drawn(samples: int, steps: int) -> int:
     return steps if samples > 1 else NO_SAMPLES
 
 
-def _steps(measured: MeasuredFactor) -> int:
-    return measured.steps
+def _order(measured: MeasuredFactor) -> tuple[FilmsSeen, int]:
+    return measured.films, measured.steps
