@@ -128,7 +128,7 @@ def _told(
 def _judged(film: CascadeFilm, case: CtCase, stage: CascadeStage) -> Told:
     """The volume that stage 1 starts from, and what the CTs that the films bent tell of its error."""
     field = film.field_of(stage)
-    inferer = StageInferer(consistency=film.believed, body_share=film.body_share)
+    inferer = StageInferer(consistency=film.believed, body_share=film.body_share, calibrated=not film.exact)
     result = inferer(film.line_integrals, stage, fields=[field], beams=[film.beams])
     (bent,) = result.bent
     std = stated_deviation(result.prior_hu, field, bent=bent)

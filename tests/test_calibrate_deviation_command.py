@@ -120,6 +120,14 @@ def test_no_samples_are_drawn_unless_asked_for(prepared, bundles):
     assert [one["steps"] for one in described(bundles, 1)["std_factors"]] == [NO_SAMPLES]
 
 
+def test_two_films_have_a_factor_of_their_own_beside_that_of_one(prepared, bundles):
+    for lateral in (False, True):
+        calibrate_deviation(str(prepared), stages=1, lateral=lateral, bundles=str(bundles))
+    one, two = described(bundles, 1)["std_factors"]
+    assert [(entry["views"], entry["calibrated"]) for entry in (one, two)] == [(1, False), (2, False)]
+    assert one["factor"] != two["factor"]
+
+
 def test_weights_without_cts_are_measured_with_samples_or_refused(prepared, tmp_path, capsys):
     folder = write_bundles(tmp_path / "none held", count=1)
     options = ["calibrate-deviation", str(prepared), "--bundles", str(folder), "--stages", "1", "--steps", str(STEPS)]

@@ -22,8 +22,9 @@ from xct_components.inferers.film_reading import as_cascade_film, read_cascade_f
 from xct_components.inferers.memory_needed import available_bytes, needed_bytes
 from xct_components.inferers.resampled_volume import on_field
 from xct_components.inferers.stated_deviation import stated_deviation
-from xct_components.networks.deviation_factors import DeviationFactors, MeasuredFactor
+from xct_components.networks.deviation_factors import NO_SAMPLES, DeviationFactors, FilmsSeen, MeasuredFactor
 from xct_components.physics.attenuation import hu_to_mu_per_mm
+from xct_components.physics.consistency import HardConsistency, NoConsistency
 from xct_components.physics.projector import project
 from xct_components.simulate_command import simulate
 
@@ -118,6 +119,21 @@ def test_the_deviation_is_multiplied_by_the_factor_of_the_last_stage_that_runs(n
     assert drawn.std_hu is not None
     assert result.std_hu is not None
     assert torch.equal(result.std_hu, drawn.std_hu * factors[num_stages])
+
+
+@pytest.mark.parametrize("consistency", [None, HardConsistency(), NoConsistency()], ids=["its own", "hard", "off"])
+def test_a_calibrated_film_has_the_factor_of_such_films_however_far_it_is_believed(consistency):
+    stage = tiny_stage(16, atlas_cts=3)
+    of_such = MeasuredFactor(NO_SAMPLES, 1.5, 10, FilmsSeen(1, calibrated=True))
+    stage.deviation_factors = DeviationFactors((MeasuredFactor(NO_SAMPLES, 9.0, 10), of_such))
+    film = CascadeFilm(FILM.line_integrals, FILM.beams, CENTER_MM)
+    plain, stated = (CascadeInferer(consistency=consistency).run(film, one) for one in (tiny_stage(16, atlas_cts=3), stage))
+    assert stated.std_factor == 1.5
+    if plain.std_hu is None:  # films that are not believed bend nothing
+        assert isinstance(consistency, NoConsistency)
+        return
+    assert stated.std_hu is not None
+    assert torch.equal(stated.std_hu, plain.std_hu * 1.5)
 
 
 def test_progress_counts_stages_and_samples():

@@ -15,7 +15,7 @@ from xct_components.inferers.column_reach import column_reach, window_alignment
 from xct_components.inferers.stage import StageInferer, StageResult
 from xct_components.inferers.stage_work import grown
 from xct_components.inferers.stated_deviation import stated_deviation
-from xct_components.networks.deviation_factors import NO_SAMPLES, DeviationFactors, MeasuredFactor
+from xct_components.networks.deviation_factors import NO_SAMPLES, DeviationFactors, FilmsSeen, MeasuredFactor
 from xct_components.networks.explained_volume import explained_hu
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.consistency import HardConsistency, NoConsistency, SoftConsistency
@@ -138,6 +138,19 @@ def test_the_deviation_without_samples_has_a_factor_of_its_own():
     measured = tiny_stage(32, atlas_cts=3)
     measured.deviation_factors = DeviationFactors((MeasuredFactor(NO_SAMPLES, 1.3, 10), MeasuredFactor(4, 9.0, 10)))
     plain, stated = run(stage=HOLDING), run(stage=measured)
+    assert plain.std_hu is not None
+    assert stated.std_hu is not None
+    assert torch.equal(stated.std_hu, plain.std_hu * 1.3)
+
+
+@pytest.mark.parametrize("seen", [FilmsSeen(1, calibrated=True), FilmsSeen(2)], ids=["calibrated", "two views"])
+def test_two_films_and_calibrated_ones_have_factors_of_their_own(seen):
+    measured = tiny_stage(32, atlas_cts=3)
+    one_film = MeasuredFactor(NO_SAMPLES, 9.0, 10)
+    measured.deviation_factors = DeviationFactors((one_film, MeasuredFactor(NO_SAMPLES, 1.3, 10, seen)))
+    beams = [BEAM, chest_beam_covering(HOLDING.field, "LL", *FILM.shape[-2:])][: seen.views]
+    films = project(hu_to_mu_per_mm(chest_hu(HOLDING.field)), HOLDING.field, beams)
+    plain, stated = (StageInferer(calibrated=seen.calibrated)(films, stage, beams=[beams]) for stage in (HOLDING, measured))
     assert plain.std_hu is not None
     assert stated.std_hu is not None
     assert torch.equal(stated.std_hu, plain.std_hu * 1.3)

@@ -178,8 +178,8 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
     def stage_inferer(self, film: CascadeFilm, mode: Mode, *, last: bool) -> StageInferer:
         """One chain of one stage."""
         believed = film.believed if self.consistency is None else self.consistency
-        column, share = self.column if last else None, film.body_share
-        return StageInferer(mode=mode, consistency=believed, column=column, body_share=share, **self._settings)
+        shown: dict[str, Any] = {"body_share": film.body_share, "calibrated": film.seen.calibrated}
+        return StageInferer(mode=mode, consistency=believed, column=self.column if last else None, **shown, **self._settings)
 
     @property
     def _count(self) -> int:

@@ -68,6 +68,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         overlap: of neighbouring columns, in voxels; narrow columns overlap as far as the attention windows leave room.
         residual_std: width of the posterior around its mean in units of the residual; see ``sampling_times``.
         body_share: which rays count as measured; see ``stage_films``.
+        calibrated: whether a display has lost the scale of the films; see ``FilmsSeen``.
 
     Raises:
         ValueError: for steps or samples below 1, or another mode.
@@ -85,6 +86,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         overlap: int = USUAL_OVERLAP,
         residual_std: float = 1.0,
         body_share: float = 0.0,
+        calibrated: bool = False,
     ) -> None:
         if steps < 1 or samples < 1:
             raise ValueError(f"steps and samples must be at least 1, got {steps} and {samples}; 4 steps give a sample")
@@ -93,6 +95,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         self.steps, self.samples, self.mode, self.seed = steps, samples, mode, seed
         self.consistency: Consistency = HardConsistency() if consistency is None else consistency
         self.column, self.overlap, self.residual_std, self.body_share = column, overlap, residual_std, body_share
+        self.calibrated = calibrated
 
     @property
     def evaluations(self) -> int:
@@ -216,7 +219,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         views: int,
     ) -> Tensor | None:
         """The deviation of every volume; None if one has none."""
-        seen = FilmsSeen(views, self.consistency.film_scale == "fitted")
+        seen = FilmsSeen(views, self.calibrated)
         factor = network.deviation_factors.at(steps_drawn(drawn.count, self.steps), seen)
         count = len(volume_hu)
         variances = [None] * count if (variance := drawn.variance) is None else variance.split(1)
