@@ -17,7 +17,7 @@ from xct_components.networks.cascade_stage import SeenFilms
 from xct_components.networks.multi_atlas import BYTE_STEP_HU, BentCts, MultiAtlas, key_of
 from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
 from xct_components.physics.consistency import Consistency, HardConsistency, NoConsistency, SoftConsistency
-from xct_components.physics.gain_and_offset import believed_gain_offset
+from xct_components.physics.gain_and_offset import MEAN_PATIENT_ERROR, believed_gain_offset
 from xct_components.physics.projector import project
 from xct_components.training.released_weights import release_state
 
@@ -144,7 +144,7 @@ def test_the_same_patient_in_another_room_is_bent_alike() -> None:
 def test_a_calibrated_film_is_taken_for_what_it_may_mean_beside_the_atlas() -> None:
     beams, held = beams_of("PA"), multi_atlas()
     shown = 0.8 * film_of(chest_hu(size=0.95), beams) + 0.3
-    gain, offset = believed_gain_offset(shown, project(ATLAS, GRID, beams))
+    gain, offset = believed_gain_offset(shown, project(ATLAS, GRID, beams), MEAN_PATIENT_ERROR)
     meant = bent_cts(held, (gain * shown + offset)[0], beams)
     assert torch.equal(bent_cts(held, shown[0], beams, SoftConsistency()).mu_per_mm, meant.mu_per_mm)
     assert not torch.equal(bent_cts(held, shown[0], beams).mu_per_mm, meant.mu_per_mm)

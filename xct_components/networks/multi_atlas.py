@@ -22,7 +22,7 @@ from xct_components.networks.film_fusion import film_weights
 from xct_components.networks.films_on_field import axis_of, read_on_middle_plane
 from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
 from xct_components.physics.consistency import Consistency
-from xct_components.physics.gain_and_offset import believed_gain_offset
+from xct_components.physics.gain_and_offset import MEAN_PATIENT_ERROR, believed_gain_offset
 from xct_components.physics.projector import project
 
 #: Lowest CT number that is kept and the step of all: a byte a voxel reaches to 1526 HU.
@@ -143,7 +143,7 @@ class MultiAtlas(nn.Module):
         with torch.no_grad():
             films = film[None]
             if consistency.film_scale == "fitted":
-                gain, offset = believed_gain_offset(films, project(atlas, field, beams))
+                gain, offset = believed_gain_offset(films, project(atlas, field, beams), MEAN_PATIENT_ERROR)
                 films = gain * films + offset
             if len(others) > MOST_BENT:
                 others = self._most_alike(others, films, field, beams[0])

@@ -11,8 +11,8 @@ from xct_components.physics.film_corrections import EMPTY_RAY
 #: How far gain and offset of calibrated films are from 1 and 0: standard deviations over ten CTs whose films were displayed and
 #: calibrated are 0.22 and 0.77 (``python -m benchmarks.displayed_films``).
 GAIN_SPREAD, OFFSET_SPREAD = 0.2, 0.7
-#: How far the film of a guessed volume is from the true one.
-GUESS_ERROR = 1.0
+#: How far the film of the mean patient is from a patient's (line integral), and that of a volume that was made for his film.
+MEAN_PATIENT_ERROR, GUESS_ERROR = 1.0, 0.25
 
 
 def fit_gain_offset(
@@ -34,14 +34,19 @@ def fit_gain_offset(
 
 
 def believed_gain_offset(
-    film: Float[Tensor, "b v c rows cols"], projected: Float[Tensor, "b v c rows cols"]
+    film: Float[Tensor, "b v c rows cols"], projected: Float[Tensor, "b v c rows cols"], guess_error: float = GUESS_ERROR
 ) -> tuple[Float[Tensor, "b v 1 1 1"], Float[Tensor, "b v 1 1 1"]]:
     """Gain and offset of calibrated films, as far as a volume that is a guess itself can tell them: near 1 and 0.
 
-    The least of mean((gain film + offset - projected)^2) / GUESS_ERROR^2 + (gain - 1)^2 / GAIN_SPREAD^2
+    The least of mean((gain film + offset - projected)^2) / guess_error^2 + (gain - 1)^2 / GAIN_SPREAD^2
     + offset^2 / OFFSET_SPREAD^2 over the rays that meet something: the most likely ones, if the guess errs all over the film
     alike. Least squares alone (``fit_gain_offset``) finds the less contrast the less the guess is like the patient: against the
     mean of other patients half of what is true.
+
+    Args:
+        film: line integrals, estimated.
+        projected: those of the volume.
+        guess_error: how far these are from the patient's.
     """
     weight = (projected > EMPTY_RAY).to(film.dtype)
     total = weight.sum((2, 3, 4), keepdim=True).clamp_min(1.0)
@@ -50,8 +55,8 @@ def believed_gain_offset(
         return (weight * x).sum((2, 3, 4), keepdim=True) / total
 
     lacks, first = projected - film, mean(film)
-    second = mean(film * film) + (GUESS_ERROR / GAIN_SPREAD) ** 2
-    rays = mean(torch.ones_like(film)) + (GUESS_ERROR / OFFSET_SPREAD) ** 2
+    second = mean(film * film) + (guess_error / GAIN_SPREAD) ** 2
+    rays = mean(torch.ones_like(film)) + (guess_error / OFFSET_SPREAD) ** 2
     along_film, along_rays = mean(lacks * film), mean(lacks)
     determinant = second * rays - first.square()
     gain = 1.0 + (along_film * rays - first * along_rays) / determinant
