@@ -21,7 +21,7 @@ WINDOWS_HU = {"mediastinum": (-160.0, 240.0), "lung": (-1350.0, 150.0)}
 #: Line integrals shown as black and white, and the largest difference shown.
 FILM_WINDOW, DIFFERENCE = (0.0, 6.5), 0.5
 #: Standard deviation shown as white, HU.
-STD_WINDOW_HU = (0.0, 500.0)
+STD_WINDOW_HU = (0.0, 800.0)
 SCALE_BAR_MM = 50.0
 WARNING = "SYNTHETIC - NOT FOR DIAGNOSIS"
 
