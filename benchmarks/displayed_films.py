@@ -17,7 +17,6 @@ import json
 import statistics
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +24,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.film_cases import FIELD_PIXELS, LATERAL_CURVE, CtCase, ct_cases
+from benchmarks.deviation import LEAST_HU
+from benchmarks.film_cases import FIELD_PIXELS, LATERAL_CURVE, CtCase, ct_cases, with_size
 from benchmarks.lateral_films import decision, frontal_of
 from benchmarks.markdown_table import markdown_table
 from xct_components.cascade import UnifiedHybridViTCascade
@@ -49,8 +49,6 @@ from xct_components.physics.projector import project
 
 EXACT, DISPLAYED, BOTH = "exact film", "displayed", "displayed, and lateral"
 GIVEN = (EXACT, "displayed, pixel size known", DISPLAYED, BOTH, "displayed, and another's lateral")
-#: A deviation of nothing divides by zero.
-LEAST_HU = 1e-3
 
 
 class Told(NamedTuple):
@@ -96,7 +94,7 @@ def main() -> None:
 def _displayed(case: CtCase, reference: FilmReference) -> Displayed:
     film, size = frontal_of(case, reference), (FIELD_PIXELS, FIELD_PIXELS)
     _, _, lateral = decision(case.grey("LL", LATERAL_CURVE, "upright"), reference)
-    known = replace(film, pixel_mm=case.exposure.beam.detector.pitch_mm, magnification=case.exposure.magnification)
+    known = with_size(film, case.exposure)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sized, frontal = (calibrated_film(one, *size, reference=reference) for one in (known, film))
@@ -125,19 +123,20 @@ def _told(
     return {name: None if film is None else _judged(film, case, stage) for name, film in zip(GIVEN, given, strict=True)}
 
 
+@torch.no_grad()
 def _judged(film: CascadeFilm, case: CtCase, stage: CascadeStage) -> Told:
     """The volume that stage 1 starts from, and what the CTs that the films bent tell of its error."""
     field = film.field_of(stage)
-    inferer = StageInferer(consistency=film.believed, body_share=film.body_share, calibrated=not film.exact)
-    result = inferer(film.line_integrals, stage, fields=[field], beams=[film.beams])
-    (bent,) = result.bent
-    std = stated_deviation(result.prior_hu, field, bent=bent)
+    inferer = StageInferer(consistency=film.believed, body_share=film.body_share)
+    work = inferer.prepared(film.line_integrals, stage, fields=[field], beams=[film.beams])
+    (bent,) = work.bent
+    std = stated_deviation(work.prior_hu, field, bent=bent)
     if std is None:
         raise SystemExit("--cts must hold at least three CTs: two others tell of the error")
-    volume, stated, truth = (one[0, 0].numpy() for one in (result.prior_hu, std.clamp_min(LEAST_HU), case.prepared_hu))
+    volume, stated, truth = (one[0, 0].numpy() for one in (work.prior_hu, std.clamp_min(LEAST_HU), case.prepared_hu))
     body = chest_regions(truth, field).body_on(field.shape)
     told = width_ratio_90(volume, stated, truth, body), error_correlation(volume, stated, truth, body)
-    return Told(_rmse_hu(result.prior_hu, case), *told)
+    return Told(_rmse_hu(work.prior_hu, case), *told)
 
 
 def _exact(case: CtCase) -> CascadeFilm:

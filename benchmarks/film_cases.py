@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.folder_of_cts import read_cts
+from xct_components.data.film.reading import ChestFilm
 from xct_components.data.film.reference import ChestFilms
 from xct_components.data.film.reference_case import chest_films
 from xct_components.data.prepare.chest_grid import cascade_grid
@@ -89,6 +90,11 @@ class CtCase:
         grey = grey[:, ::-1] if mirrored else grey
         grey = np.rot90(grey, turns)
         return np.ascontiguousarray(65535 - grey if reverse else grey)
+
+
+def with_size(film: ChestFilm, exposure: ChestExposure) -> ChestFilm:
+    """The film as it would be read if its file said how large its pixels are."""
+    return replace(film, pixel_mm=exposure.beam.detector.pitch_mm, magnification=exposure.magnification)
 
 
 def ct_cases(folders: list[Path]) -> Iterator[CtCase]:

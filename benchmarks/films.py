@@ -20,7 +20,6 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.film_cases import ARRIVALS, CURVES, FIELD_PIXELS, LATERAL_CURVE, CtCase, ct_cases
+from benchmarks.film_cases import ARRIVALS, CURVES, FIELD_PIXELS, LATERAL_CURVE, CtCase, ct_cases, with_size
 from benchmarks.film_contact_sheet import contact_sheet
 from benchmarks.film_controls import coronal_slices, phantom_films
 from benchmarks.markdown_table import markdown_table
@@ -131,7 +130,7 @@ def _errors(case: CtCase, film: ChestFilm, reference: FilmReference) -> dict[str
     truth = case.frontal.line_integrals[slice(*crop["rows"]), slice(*crop["cols"])]
     curve, _ = fitted_response(film.pixels[0, 0], film.pose, reference.frontal_greys)
     found = {"response": _relative(curve.line_integrals(film.pixels[0, 0]), truth, truth > BODY_INTEGRAL)}
-    known = replace(film, pixel_mm=case.exposure.beam.detector.pitch_mm, magnification=case.exposure.magnification)
+    known = with_size(film, case.exposure)
     for name, variant in (("placed by anatomy", film), ("placed by pixel size", known)):
         result = calibrated_film(variant, FIELD_PIXELS, FIELD_PIXELS, reference=reference)
         judged = case.scanned & (case.training_film > BODY_INTEGRAL) & result.covered[0, 0, 0]

@@ -18,7 +18,6 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.film_cases import ARRIVALS, CURVES, FIELD_PIXELS, LATERAL_CURVES, CtCase, ct_cases
+from benchmarks.film_cases import ARRIVALS, CURVES, FIELD_PIXELS, LATERAL_CURVES, CtCase, ct_cases, with_size
 from benchmarks.markdown_table import markdown_table
 from xct_components.data.film.calibration import calibrated_film
 from xct_components.data.film.lateral_calibration import calibrated_lateral
@@ -92,12 +91,12 @@ def _errors(case: CtCase, film: ChestFilm, frontal: ChestFilm, reference: FilmRe
     truth = case.lateral.line_integrals[slice(*crop["rows"]), slice(*crop["cols"])]
     curve, _ = fitted_response(film.pixels[0, 0], film.pose, reference.lateral_greys)
     found = {"response": _relative(curve.line_integrals(film.pixels[0, 0]), truth, truth > BODY_INTEGRAL)}
-    sized_frontal = _with_size(frontal, case.exposure)
+    sized_frontal = with_size(frontal, case.exposure)
     size = (FIELD_PIXELS, FIELD_PIXELS)
     pairs = {
         "placed by the frontal's size": (sized_frontal, film),
         "placed by anatomy": (frontal, film),
-        "placed by pixel size": (sized_frontal, _with_size(film, case.lateral_exposure)),
+        "placed by pixel size": (sized_frontal, with_size(film, case.lateral_exposure)),
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -110,10 +109,6 @@ def _errors(case: CtCase, film: ChestFilm, frontal: ChestFilm, reference: FilmRe
             if name == "placed by the frontal's size":
                 found["scale"] = placement["mm_per_pixel_in_patient"][0] / case.lateral_exposure.pixel_in_patient_mm[0] - 1.0
     return found
-
-
-def _with_size(film: ChestFilm, exposure: Any) -> ChestFilm:
-    return replace(film, pixel_mm=exposure.beam.detector.pitch_mm, magnification=exposure.magnification)
 
 
 def _relative(found: Tensor, truth: Tensor, where: Tensor) -> float:

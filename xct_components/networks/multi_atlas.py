@@ -192,11 +192,10 @@ def _seen(volumes: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Bea
 
 def _fused(bent: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam]) -> Tensor:
     """The mean of bent CTs, moved towards those that show at each place what the films show; a place is a ray, all along it."""
-    plain = bent.mean(0, keepdim=True)
-    mean, apart = plain, bent - plain
+    mean, spacing_mm = bent.mean(0, keepdim=True), field.resampled(bent.shape[2:]).spacing_mm
+    apart = bent - mean
     for view in range(len(beams)):
         own, given = _seen(torch.cat([bent, mean]), films, field, beams, view)
-        spacing_mm = field.resampled(bent.shape[2:]).spacing_mm
         pixel_mm = [mm for axis, mm in enumerate(spacing_mm) if axis != AXES[view]]
         weights = film_weights(own[:-1], given - own[-1], pixel_mm).unsqueeze(AXES[view] + 1)[:, None]
         mean = mean + (weights * apart).sum(0, keepdim=True)

@@ -23,8 +23,7 @@ def fit_gain_offset(
     Rays through next to nothing are left out. A film without contrast, or one of opposite polarity, gets gain 1 and the
     offset that fits.
     """
-    weight = (projected > EMPTY_RAY).to(film.dtype)
-    total = weight.sum((2, 3, 4), keepdim=True).clamp_min(1.0)
+    weight, total = _rays_met(projected)
     film_mean, projected_mean = ((weight * x).sum((2, 3, 4), keepdim=True) / total for x in (film, projected))
     centred = weight * (film - film_mean)
     variance = (centred * (film - film_mean)).sum((2, 3, 4), keepdim=True)
@@ -48,16 +47,21 @@ def believed_gain_offset(
         projected: those of the volume.
         guess_error: how far these are from the patient's.
     """
-    weight = (projected > EMPTY_RAY).to(film.dtype)
-    total = weight.sum((2, 3, 4), keepdim=True).clamp_min(1.0)
+    weight, total = _rays_met(projected)
 
     def mean(x: Tensor) -> Tensor:
         return (weight * x).sum((2, 3, 4), keepdim=True) / total
 
     lacks, first = projected - film, mean(film)
     second = mean(film * film) + (guess_error / GAIN_SPREAD) ** 2
-    rays = mean(torch.ones_like(film)) + (guess_error / OFFSET_SPREAD) ** 2
+    rays = 1.0 + (guess_error / OFFSET_SPREAD) ** 2
     along_film, along_rays = mean(lacks * film), mean(lacks)
     determinant = second * rays - first.square()
     gain = 1.0 + (along_film * rays - first * along_rays) / determinant
     return gain, (second * along_rays - first * along_film) / determinant
+
+
+def _rays_met(projected: Tensor) -> tuple[Tensor, Tensor]:
+    """1 where a ray meets something and 0 elsewhere, and how many do on each film; 1 for none, which divides nothing."""
+    weight = (projected > EMPTY_RAY).to(projected.dtype)
+    return weight, weight.sum((2, 3, 4), keepdim=True).clamp_min(1.0)
