@@ -68,6 +68,9 @@ class FilmRun:
 
     def load(self, bundles: str | None) -> UnifiedHybridViTCascade:
         """The cascade, on the device of this process: "cuda" is the GPU of its own number under ``torchrun``."""
+        from xct_components.lean_monai import load_lean_monai
+
+        load_lean_monai()
         from xct_components.cascade import UnifiedHybridViTCascade
 
         number = os.environ.get("LOCAL_RANK")
