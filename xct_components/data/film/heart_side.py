@@ -17,6 +17,7 @@ from torch import Tensor
 
 from xct_components.data.film.agreement import MeanFilm, ranked, shrunk
 from xct_components.data.film.match import Pose, laid_over, refined
+from xct_components.data.film.side_by_side import Spread
 
 #: The shadow is measured on pixels of this size in the patient.
 PIXEL_MM = 4.0
@@ -43,7 +44,7 @@ def symmetric(mean: MeanFilm) -> MeanFilm:
     return MeanFilm((total + total.flip(1)) / weights.clamp_min(1e-6), weights / 2.0, mean.pixel_mm)
 
 
-def heart_shift_mm(pixels: Float[Tensor, "rows cols"], poses: Sequence[Pose], mean: MeanFilm) -> float:
+def heart_shift_mm(pixels: Float[Tensor, "rows cols"], poses: Sequence[Pose], mean: MeanFilm, spread: Spread = map) -> float:
     """How much farther the shadow of the heart reaches to the right of the picture than to its left.
 
     Args:
@@ -51,12 +52,13 @@ def heart_shift_mm(pixels: Float[Tensor, "rows cols"], poses: Sequence[Pose], me
         poses: upright readings of it, mirrored or not; the best of them after refinement counts, so that a film and its
             mirror image are measured alike.
         mean: the mean frontal film.
+        spread: how both readings are refined, such as side by side (``one_thread_each``).
 
     Returns:
         Millimetres in the mean patient, positive where the heart is on the patient's left; 0 if no row can be measured.
     """
     neutral = symmetric(mean)
-    places = [refined(pixels, neutral, _unmirrored(pose, pixels.shape[1])) for pose in poses]
+    places = spread(lambda pose: refined(pixels, neutral, _unmirrored(pose, pixels.shape[1])), poses)
     small = shrunk(pixels, MEASURED_PIXELS)
     place = max(places, key=lambda pose: pose.merit).scaled(max(small.shape) / max(pixels.shape))
     n = round(mean.values.shape[0] * mean.pixel_mm / PIXEL_MM)

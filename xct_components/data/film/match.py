@@ -80,10 +80,11 @@ def best_poses(pixels: Float[Tensor, "rows cols"], mean: MeanFilm) -> list[Pose]
     small = shrunk(pixels, SEARCH_PIXELS)
     shrinkage = max(pixels.shape) / max(small.shape)
     best = []
-    for turns in range(4):
-        for mirrored in (False, True):
-            view = ranked(turned(small, turns, mirrored))
-            poses = _judged(view, mean, _search(view, mean))
+    for first in (0, 1):  # quarter turns of one shape
+        orientations = [(turns, mirrored) for turns in (first, first + 2) for mirrored in (False, True)]
+        views = torch.stack([ranked(turned(small, *orientation)) for orientation in orientations])
+        for (turns, mirrored), view, candidates in zip(orientations, views, _search(views, mean), strict=True):
+            poses = _judged(view, mean, candidates)
             for sign in (1.0, -1.0):
                 pose = max((pose for pose in poses if pose.agreement * sign > 0.0), key=lambda p: p.merit, default=None)
                 if pose is not None:
@@ -91,19 +92,19 @@ def best_poses(pixels: Float[Tensor, "rows cols"], mean: MeanFilm) -> list[Pose]
     return sorted(best, key=lambda pose: -pose.merit)
 
 
-def _search(film: Tensor, mean: MeanFilm) -> list[Pose]:
-    """For every size the poses in which the ranks of an upright small film agree most, and least."""
-    poses = []
+def _search(films: Tensor, mean: MeanFilm) -> list[list[Pose]]:
+    """For every film, of small upright ones (films, rows, cols), and size the poses whose ranks agree most, and least."""
+    poses: list[list[Pose]] = [[] for _ in films]
     for field_mm in FIELDS_MM:
         for aspect in ASPECTS:
-            size = (field_mm / max(film.shape) / aspect**0.5, field_mm / max(film.shape) * aspect**0.5)
+            size = (field_mm / max(films.shape[1:]) / aspect**0.5, field_mm / max(films.shape[1:]) * aspect**0.5)
             template, weights = _resized(mean, size)
-            agreement, overlap = _agreement_map(film, template, weights)
-            agreement = torch.where(overlap >= LEAST_OVERLAP, agreement, 0.0)
-            for index in (int(agreement.argmax()), int(agreement.argmin())):
-                row, col = divmod(index, agreement.shape[1])
-                middle = (row - (template.shape[0] - 1) / 2, col - (template.shape[1] - 1) / 2)
-                poses.append(Pose(0, False, middle, size))
+            agreements, overlap = _agreement_maps(films, template, weights)
+            agreements = torch.where(overlap >= LEAST_OVERLAP, agreements, 0.0).flatten(1)
+            for found, most, least in zip(poses, agreements.argmax(1).tolist(), agreements.argmin(1).tolist(), strict=True):
+                for row, col in (divmod(index, overlap.shape[1]) for index in (most, least)):
+                    middle = (row - (template.shape[0] - 1) / 2, col - (template.shape[1] - 1) / 2)
+                    found.append(Pose(0, False, middle, size))
     return poses
 
 
@@ -124,19 +125,23 @@ def _resized(mean: MeanFilm, size_mm: tuple[float, float]) -> tuple[Tensor, Tens
     return both[0] / both[1].clamp_min(1e-6), both[1]
 
 
-def _agreement_map(film: Tensor, template: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Correlation and overlap for every shift of the template; index = the place of its last pixel on the film."""
-    shifts = [a + b - 1 for a, b in zip(film.shape, template.shape, strict=True)]
+def _agreement_maps(films: Tensor, template: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Correlations (films, rows, cols) and overlap for every shift of the template; index = the place of its last pixel."""
+    count, shifts = len(films), [a + b - 1 for a, b in zip(films.shape[1:], template.shape, strict=True)]
     size = [-(-n // FFT_MULTIPLE) * FFT_MULTIPLE for n in shifts]
-    films = torch.fft.rfft2(torch.stack([torch.ones_like(film), film, film**2]), s=size)
+    of_ones, *of_films = torch.fft.rfft2(torch.cat([torch.ones_like(films[:1]), films, films**2]), s=size).split(
+        [1, count, count]
+    )
     parts = torch.fft.rfft2(torch.stack([weights, weights * template, weights * template**2]), s=size).conj()
-    products = films[[0, 1, 0, 2, 0, 1]] * parts[[0, 0, 1, 0, 2, 1]]
+    products = torch.cat([of_ones * parts, of_films[0] * parts[0], of_films[1] * parts[0], of_films[0] * parts[1]])
     sums = torch.fft.irfft2(products, s=size).roll([n - 1 for n in template.shape], (1, 2))[:, : shifts[0], : shifts[1]]
-    total = sums[0].clamp_min(1e-6)
-    film_mean, template_mean, film_square, template_square, product = sums[1:] / total
+    (overlap, *of_template), of_film = sums[:3], sums[3:].unflatten(0, (3, count))
+    total = overlap.clamp_min(1e-6)
+    template_mean, template_square = (each / total for each in of_template)
+    film_mean, film_square, product = of_film / total
     variances = (film_square - film_mean**2).clamp_min(FLAT) * (template_square - template_mean**2).clamp_min(FLAT)
     agreement = (product - film_mean * template_mean) / variances.sqrt()
-    return agreement.clamp(-1.0, 1.0), sums[0] / weights.sum()
+    return agreement.clamp(-1.0, 1.0), overlap / weights.sum()
 
 
 def refined(pixels: Float[Tensor, "rows cols"], mean: MeanFilm, pose: Pose) -> Pose:

@@ -154,12 +154,13 @@ def _compared(pixels: Tensor, reference: FilmReference, spread: Spread) -> ViewE
     reversed_grey = best.reversed_grey if best.upright_frontal else False
     upright = {r.pose.mirrored: r for r in readings if r.upright_frontal and r.reversed_grey == reversed_grey}
     frontal, mirrored = upright[False], upright[True]
+    unreversed = -pixels if reversed_grey else pixels
     others = [r for r in readings if not (r.upright_frontal and r.reversed_grey == reversed_grey)]
     return ViewEvidence(
         best=best,
         frontal=frontal,
         side_margin=frontal.pose.merit - mirrored.pose.merit,
-        heart_shift_mm=heart_shift_mm(-pixels if reversed_grey else pixels, [frontal.pose, mirrored.pose], reference.frontal),
+        heart_shift_mm=heart_shift_mm(unreversed, [frontal.pose, mirrored.pose], reference.frontal, spread),
         margin=max(frontal.pose.merit, mirrored.pose.merit) - max(reading.pose.merit for reading in others),
         symmetry=_symmetry(pixels, reference, frontal.pose),
     )
