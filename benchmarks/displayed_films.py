@@ -2,12 +2,13 @@
 
     python -m benchmarks.displayed_films --cts DIR [DIR] [--bundles DIR] [--keep bundles]
 
-Every CT in turn is the patient: `xct simulate`'s films of him, displayed linearly and saved as pictures, are read and
-calibrated by a reference made of the *other* CTs, and bend the others (``networks.multi_atlas``) to themselves. No network, no
-training. The result is compared with the patient's CT voxel by voxel at 64 voxels a side; what calibration misplaces counts
-as an error. Prints RMSE in HU over the whole field; how wide errors are beside what is stated of them, in the body; and how far
-the scale of calibrated films is from the truth. ``--keep`` writes that width into stageN/models/model.json of a folder of
-bundles, for calibrated films: what each stage has for exact ones, times what a display does to it at 64 voxels.
+Every CT in turn is the patient: films of him without the scanner's table, displayed linearly and saved as pictures, are read
+and calibrated by a reference made of the *other* CTs, and bend the others (``networks.multi_atlas``) to themselves. No network,
+no training. The result is compared with the patient's CT voxel by voxel at 64 voxels a side. Where a patient stood no picture
+says, so errors are told twice: where the volume lies, and moved to where it fits best. Prints RMSE in HU over the whole field;
+how wide errors of moved volumes are beside what is stated of them, in the body; and how far the scale of calibrated films is
+from the truth. ``--keep`` writes that width into stageN/models/model.json of a folder of bundles, for calibrated films: what
+each stage has for exact ones, times what a display does to it at 64 voxels.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks.best_shift import best_shift, shifted
 from benchmarks.deviation import LEAST_HU
 from benchmarks.film_cases import FIELD_PIXELS, LATERAL_CURVE, CtCase, ct_cases, with_size
 from benchmarks.lateral_films import decision, frontal_of
 from benchmarks.markdown_table import markdown_table
 from xct_components.cascade import UnifiedHybridViTCascade
 from xct_components.data.film.calibration import CalibratedFilm, calibrated_film
-from xct_components.data.film.lateral_calibration import calibrated_lateral
+from xct_components.data.film.height_match import HeightProfile
+from xct_components.data.film.lateral_calibration import calibrated_lateral, field_heights
 from xct_components.data.film.reference import FilmReference, reference_of
 from xct_components.evaluation.deviation_check import keep_factor
 from xct_components.geometry import VolumeGrid, chest_beam_covering
@@ -47,14 +50,26 @@ from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.gain_and_offset import fit_gain_offset
 from xct_components.physics.projector import project
 
-EXACT, DISPLAYED, BOTH = "exact film", "displayed", "displayed, and lateral"
-GIVEN = (EXACT, "displayed, pixel size known", DISPLAYED, BOTH, "displayed, and another's lateral")
+EXACT, SIZED, DISPLAYED = "exact film", "pixel size known", "no pixel size"
+#: What is kept for stages: the films that were given, and what is to be known of them.
+SIZED_PAIR, PAIR = "pixel size known, and lateral", "no pixel size, and lateral"
+GIVEN = (EXACT, SIZED, SIZED_PAIR, DISPLAYED, PAIR, "no pixel size, and another's lateral")
+KEPT = {
+    SIZED: FilmsSeen(1, calibrated=True, sized=True),
+    SIZED_PAIR: FilmsSeen(2, calibrated=True, sized=True),
+    DISPLAYED: FilmsSeen(1, calibrated=True),
+    PAIR: FilmsSeen(2, calibrated=True),
+}
 
 
 class Told(NamedTuple):
-    """RMSE in HU over the field; in the body how wide errors are beside the stated deviation, and Spearman's correlation."""
+    """Of a volume: RMSE in HU over the field, as it lies and moved to where it fits best.
+
+    Of the moved one, in the body: how wide errors are beside the stated deviation, and Spearman's correlation.
+    """
 
     rmse_hu: float
+    moved_rmse_hu: float
     width: float
     correlation: float
 
@@ -63,6 +78,7 @@ class Displayed(NamedTuple):
     """A patient's films, calibrated: with the pixel size known and by anatomy alone; no lateral one if it was refused."""
 
     sized: CalibratedFilm
+    sized_lateral: CalibratedFilm | None
     frontal: CalibratedFilm
     lateral: CalibratedFilm | None
 
@@ -74,11 +90,11 @@ def main() -> None:
     parser.add_argument("--bundles", default=None, help="folder of the bundles whose atlas is used")
     parser.add_argument("--keep", type=Path, default=None, help="folder of the bundles that get the factors")
     options = parser.parse_args()
-    cases = list(ct_cases(options.cts))
+    cases = list(ct_cases(options.cts, table=False))
     stage = UnifiedHybridViTCascade.from_pretrained(options.bundles, stages=1).stages[0]
     films = [_displayed(case, reference_of([one.films for one in cases if one is not case], {})) for case in tqdm(cases)]
     found: list[dict[str, Told | None]] = []
-    plain = []
+    plain: list[float] = []
     for index, (case, shown) in enumerate(zip(cases, films, strict=True)):
         others = [one for one in cases if one is not case]
         plain.append(_rmse_hu(torch.cat([one.prepared_hu for one in others]).mean(0, keepdim=True), case))
@@ -94,12 +110,21 @@ def main() -> None:
 def _displayed(case: CtCase, reference: FilmReference) -> Displayed:
     film, size = frontal_of(case, reference), (FIELD_PIXELS, FIELD_PIXELS)
     _, _, lateral = decision(case.grey("LL", LATERAL_CURVE, "upright"), reference)
-    known = with_size(film, case.exposure)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sized, frontal = (calibrated_film(one, *size, reference=reference) for one in (known, film))
-        seen = None if lateral is None else calibrated_lateral(lateral, frontal.record, *size, reference=reference)
-    return Displayed(sized, frontal, seen)
+        sized, frontal = (calibrated_film(one, *size, reference=reference) for one in (with_size(film, case.exposure), film))
+        if lateral is None:
+            return Displayed(sized, None, frontal, None)
+        known = with_size(lateral, case.lateral_exposure)
+        laterals = [
+            calibrated_lateral(one, by.record, *size, heights=_heights(by), reference=reference)
+            for one, by in ((known, sized), (lateral, frontal))
+        ]
+    return Displayed(sized, laterals[0], frontal, laterals[1])
+
+
+def _heights(frontal: CalibratedFilm) -> HeightProfile | None:
+    return field_heights(frontal.line_integrals[0, 0, 0], frontal.record["placement"])
 
 
 def _scale(case: CtCase, film: CalibratedFilm) -> tuple[float, float]:
@@ -116,10 +141,14 @@ def _told(
         raise SystemExit("--bundles needs a stage 1 with atlas_cts")
     stage.multi_atlas.make_room(len(others))
     stage.multi_atlas.measure((one.name, one.prepared_hu) for one in others)
-    given: list[CascadeFilm | None] = [_exact(case), _as_given(shown.sized), _as_given(shown.frontal)]
-    for lateral in (shown.lateral, other):
-        usable = shown.lateral is not None and lateral is not None
-        given.append(_as_given(shown.frontal, lateral) if usable else None)
+    given = [
+        _exact(case),
+        _as_given(shown.sized),
+        _pair(shown.sized, shown.sized_lateral),
+        _as_given(shown.frontal),
+        _pair(shown.frontal, shown.lateral),
+        None if shown.lateral is None else _pair(shown.frontal, other),
+    ]
     return {name: None if film is None else _judged(film, case, stage) for name, film in zip(GIVEN, given, strict=True)}
 
 
@@ -133,10 +162,12 @@ def _judged(film: CascadeFilm, case: CtCase, stage: CascadeStage) -> Told:
     std = stated_deviation(work.prior_hu, field, bent=bent)
     if std is None:
         raise SystemExit("--cts must hold at least three CTs: two others tell of the error")
-    volume, stated, truth = (one[0, 0].numpy() for one in (work.prior_hu, std.clamp_min(LEAST_HU), case.prepared_hu))
+    shift = best_shift(work.prior_hu, case.prepared_hu)
+    moved, moved_std = (shifted(one, shift) for one in (work.prior_hu, std.clamp_min(LEAST_HU)))
+    volume, stated, truth = (one[0, 0].numpy() for one in (moved, moved_std, case.prepared_hu))
     body = chest_regions(truth, field).body_on(field.shape)
     told = width_ratio_90(volume, stated, truth, body), error_correlation(volume, stated, truth, body)
-    return Told(_rmse_hu(work.prior_hu, case), *told)
+    return Told(_rmse_hu(work.prior_hu, case), _rmse_hu(moved, case), *told)
 
 
 def _exact(case: CtCase) -> CascadeFilm:
@@ -146,23 +177,30 @@ def _exact(case: CtCase) -> CascadeFilm:
     return CascadeFilm(project(hu_to_mu_per_mm(case.prepared_hu), grid, beams), tuple(beams), exact=True)
 
 
-def _as_given(frontal: CalibratedFilm, lateral: CalibratedFilm | None = None) -> CascadeFilm:
-    """Calibrated films as `xct generate` gives them to the cascade."""
+def _as_given(frontal: CalibratedFilm) -> CascadeFilm:
+    """A calibrated film as `xct generate` gives it to the cascade."""
     record = {**frontal.record, "geometry_from": CALIBRATED, "file": "a picture"}
-    film = CascadeFilm(frontal.line_integrals, (frontal.beam,), record=record)
-    return film if lateral is None else film.with_view(shown_part(lateral))
+    return CascadeFilm(frontal.line_integrals, (frontal.beam,), record=record)
+
+
+def _pair(frontal: CalibratedFilm, lateral: CalibratedFilm | None) -> CascadeFilm | None:
+    return None if lateral is None else _as_given(frontal).with_view(shown_part(lateral))
 
 
 def _print(cases: Sequence[CtCase], plain: Sequence[float], found: Sequence[dict[str, Told | None]]) -> None:
-    """RMSE of every patient and their mean; then what is told of errors."""
-    rows: list[list[Any]] = [
-        [case.name, mean, *_of(told, "rmse_hu")] for case, mean, told in zip(cases, plain, found, strict=True)
-    ]
-    means = ["mean", *(_mean([row[k] for row in rows]) for k in range(1, len(GIVEN) + 2))]
-    both = [row for row in rows if None not in row]
-    pairs = [f"mean of the {len(both)} with a lateral", *(_mean([row[k] for row in both]) for k in range(1, len(GIVEN) + 2))]
-    cells = [[f"{cell:.0f}" if isinstance(cell, float) else cell for cell in row] for row in [*rows, means, pairs]]
-    print(markdown_table(["RMSE HU", "mean of the others", *GIVEN], cells) + "\n")
+    """RMSE of every patient and their mean, as the volume lies and moved; then what is told of errors."""
+    for title, name in (("RMSE HU where it lies", "rmse_hu"), ("RMSE HU moved", "moved_rmse_hu")):
+        rows: list[list[Any]] = [
+            [case.name, mean, *_of(told, name)] for case, mean, told in zip(cases, plain, found, strict=True)
+        ]
+        means = ["mean", *(_mean([row[k] for row in rows]) for k in range(1, len(GIVEN) + 2))]
+        both = [row for row in rows if None not in row]
+        pairs = [
+            f"mean of the {len(both)} with a lateral",
+            *(_mean([row[k] for row in both]) for k in range(1, len(GIVEN) + 2)),
+        ]
+        cells = [[f"{cell:.0f}" if isinstance(cell, float) else cell for cell in row] for row in [*rows, means, pairs]]
+        print(markdown_table([title, "mean of the others", *GIVEN], cells) + "\n")
     lines = []
     for name in GIVEN:
         told = [one for patient in found if (one := patient[name]) is not None]
@@ -177,9 +215,8 @@ def _keep(found: Sequence[dict[str, Told | None]], bundles: Path) -> None:
     for weights in sorted(bundles.glob("stage*/models/model.pt")):
         described = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
         exact = DeviationFactors.from_json(described.get(STD_FACTORS, ())).at(NO_SAMPLES)
-        for views, name in ((1, DISPLAYED), (2, BOTH)):
+        for name, seen in KEPT.items():
             factor = exact * statistics.mean(widths[name]) / statistics.mean(widths[EXACT])
-            seen = FilmsSeen(views, calibrated=True)
             keep_factor(weights, MeasuredFactor(NO_SAMPLES, factor, len(widths[name]), seen))
 
 

@@ -60,7 +60,7 @@ class CtCase:
     Args:
         name: of the CT.
         films: its part in a film reference.
-        frontal: PA film with the body in the middle, table included.
+        frontal: PA film with the body in the middle; the CT's table is in it unless the cases were asked for without.
         lateral: left lateral film, likewise.
         exposure: of the frontal film.
         lateral_exposure: of the lateral film.
@@ -97,25 +97,31 @@ def with_size(film: ChestFilm, exposure: ChestExposure) -> ChestFilm:
     return replace(film, pixel_mm=exposure.beam.detector.pitch_mm, magnification=exposure.magnification)
 
 
-def ct_cases(folders: list[Path]) -> Iterator[CtCase]:
-    """Every CT in the folders; what is not a CT is named on stderr and left out."""
-    return (_ct_case(name, ct_hu, grid) for name, ct_hu, grid in read_cts(folders))
+def ct_cases(folders: list[Path], *, table: bool = True) -> Iterator[CtCase]:
+    """Every CT in the folders; what is not a CT is named on stderr and left out.
+
+    Args:
+        folders: of CTs.
+        table: whether the displayed films show the scanner's table, as those of ``xct simulate`` do and real films do not.
+    """
+    return (_ct_case(name, ct_hu, grid, table) for name, ct_hu, grid in read_cts(folders))
 
 
-def _ct_case(name: str, ct_hu: Tensor, grid: VolumeGrid) -> CtCase:
+def _ct_case(name: str, ct_hu: Tensor, grid: VolumeGrid, table: bool) -> CtCase:
     exposures = {view: chest_exposure_for(ct_hu, grid, view) for view in ("PA", "LL")}
     patient = patient_only(ct_hu, grid)
     field = cascade_grid(patient.ct, patient.center_hdw, 64)
     views: tuple[ChestView, ...] = ("PA", "LL")
     beams = [chest_beam_covering(field, view, FIELD_PIXELS, FIELD_PIXELS) for view in views]
     alone = torch.from_numpy(patient.ct.hu).float()[None, None]
+    shown = (ct_hu, grid) if table else (alone, patient.ct.grid)
     truths = project(hu_to_mu_per_mm(alone), patient.ct.grid, beams)[0, :, 0]
     scanned = project(torch.ones_like(alone), patient.ct.grid, beams)[0, :, 0] > 0.0
     return CtCase(
         name=name,
         films=chest_films(name, ct_hu, grid),
-        frontal=simulate_film(ct_hu, grid, exposures["PA"].beam),
-        lateral=simulate_film(ct_hu, grid, exposures["LL"].beam),
+        frontal=simulate_film(*shown, exposures["PA"].beam),
+        lateral=simulate_film(*shown, exposures["LL"].beam),
         exposure=exposures["PA"],
         lateral_exposure=exposures["LL"],
         training_film=truths[0],

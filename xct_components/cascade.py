@@ -16,6 +16,7 @@ from xct_components.failures import OutOfResources, UsageFailure, WeightsFailure
 
 if TYPE_CHECKING:
     from xct_components.data.film.calibration import CalibratedFilm
+    from xct_components.data.film.pixel_size import PixelMm
     from xct_components.inferers.cascade import CascadeResult, OnProgress, OnStage
     from xct_components.inferers.cascade_film import CascadeFilm
     from xct_components.inferers.generated_ct import GeneratedCt
@@ -101,6 +102,8 @@ class UnifiedHybridViTCascade:
         column: int | None = None,
         view: str | None = None,
         accept: bool = False,
+        pixel_mm: PixelMm | None = None,
+        lateral_pixel_mm: PixelMm | None = None,
         on_progress: OnProgress | None = None,
         on_stage: OnStage | None = None,
     ) -> GeneratedCt:
@@ -121,6 +124,8 @@ class UnifiedHybridViTCascade:
             column: see ``StageInferer``.
             view: as for ``read_film``.
             accept: as for ``read_film``.
+            pixel_mm: as for ``read_film``, of a film file.
+            lateral_pixel_mm: the same for the lateral film.
             on_progress: called after every network evaluation.
             on_stage: called with every finished stage.
 
@@ -144,7 +149,8 @@ class UnifiedHybridViTCascade:
             infer = CascadeInferer(parents, consistency=consistency_named(consistency), **settings)
         except ValueError as error:
             raise UsageFailure(str(error)) from error
-        film = as_cascade_film(xray, lateral=lateral, view=view, accept=accept)
+        sizes = {"pixel_mm": pixel_mm, "lateral_pixel_mm": lateral_pixel_mm}
+        film = as_cascade_film(xray, lateral=lateral, view=view, accept=accept, **sizes)
         notes = StageNotes(on_stage, before=count - 1 - len(parents))
         result = infer.run(
             film,

@@ -21,6 +21,7 @@ def film(
     output: str,
     view: str | None = None,
     accept: bool = False,
+    pixel_mm: float | tuple[float, float] | None = None,
     rows: int = 256,
     cols: int = 256,
     overwrite: bool = False,
@@ -35,6 +36,8 @@ def film(
         view: PA or AP, if you have seen that it is an upright frontal film and the program is not sure; LATERAL for a lateral
             film, which xct generate takes beside a frontal one.
         accept: take the film whatever speaks against it.
+        pixel_mm: how large a pixel of the film file is on the detector, in mm, if you know it and the file does not: one
+            number, or HEIGHT,WIDTH.
         rows: pixels from top to bottom, over 320 mm in the patient.
         cols: pixels from left to right, over 320 mm in the patient.
         overwrite: replace files that exist.
@@ -46,18 +49,21 @@ def film(
     for name, count in (("rows", rows), ("cols", cols)):
         if not 1 <= count <= MOST_SIDE_PIXELS:
             raise UsageFailure(f"{name} must lie between 1 and {MOST_SIDE_PIXELS}, got {count}")
-    calibrated = _calibrated(film, view.upper() if view else None, rows, cols, accept=accept)
+    calibrated = _calibrated(film, view.upper() if view else None, rows, cols, accept=accept, pixel_mm=pixel_mm)
     _write(targets, calibrated)
     return targets
 
 
-def _calibrated(film: str, view: str | None, rows: int, cols: int, *, accept: bool) -> "CalibratedFilm":
+def _calibrated(
+    film: str, view: str | None, rows: int, cols: int, *, accept: bool, pixel_mm: float | tuple[float, float] | None
+) -> "CalibratedFilm":
     from xct_components.data.film.calibration import calibrated_film
     from xct_components.data.film.lateral_calibration import calibrated_lateral
     from xct_components.data.film.lateral_reading import read_lateral
     from xct_components.data.film.reading import read_film
 
-    chest = read_lateral(film, accept=accept) if view == "LATERAL" else read_film(film, view=view, accept=accept)
+    settings: dict[str, Any] = {"accept": accept, "pixel_mm": pixel_mm}
+    chest = read_lateral(film, **settings) if view == "LATERAL" else read_film(film, view=view, **settings)
     try:
         return calibrated_lateral(chest, None, rows, cols) if view == "LATERAL" else calibrated_film(chest, rows, cols)
     except ValueError as error:

@@ -38,6 +38,8 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
     device: str = "cpu",
     view: str | None = None,
     accept: bool = False,
+    pixel_mm: float | tuple[float, float] | None = None,
+    lateral_pixel_mm: float | tuple[float, float] | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
     """Make a CT of a chest film. Synthetic: research only, not for diagnosis.
@@ -69,12 +71,17 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
         device: cpu, cuda, cuda:1.
         view: PA or AP, if you have seen that it is an upright frontal film and the program is not sure.
         accept: take the film whatever speaks against it.
+        pixel_mm: how large a pixel of the film file is on the detector, in mm, if you know it and the file does not: one
+            number, or HEIGHT,WIDTH. Without it sizes are those of a mean patient. For a folder it holds for every film.
+        lateral_pixel_mm: the same for the lateral film.
         overwrite: replace files that exist.
 
     Returns:
         What was written.
     """
-    run = FilmRun(_formats(format), stages, samples, steps, mode, seed, full_size, device, view, accept, std)
+    run = FilmRun(
+        _formats(format), stages, samples, steps, mode, seed, full_size, device, view, accept, std, pixel_mm, lateral_pixel_mm
+    )
     _require_libraries(targets := run.targets(Path(output), overwrite=overwrite or Path(film).is_dir()))
     if Path(film).is_dir():
         if lateral is not None:

@@ -36,6 +36,8 @@ def pacs(  # noqa: PLR0913 - each argument is an option of the command line
     device: str = "cpu",
     view: str | None = None,
     accept: bool = False,
+    pixel_mm: float | tuple[float, float] | None = None,
+    lateral_pixel_mm: float | tuple[float, float] | None = None,
     overwrite: bool = False,
     calling: str = "XCT",
     allow_http: bool = False,
@@ -66,6 +68,8 @@ def pacs(  # noqa: PLR0913 - each argument is an option of the command line
         device: cpu, cuda, cuda:1.
         view: PA or AP, if you have seen that it is an upright frontal film.
         accept: take the film whatever speaks against it.
+        pixel_mm: of the film on the detector, if its file does not say it, or wrongly.
+        lateral_pixel_mm: the same for the lateral film.
         overwrite: replace files of the output folder.
         calling: our own AE title, for C-STORE.
         allow_http: plain http to other machines than this one.
@@ -102,6 +106,8 @@ def pacs(  # noqa: PLR0913 - each argument is an option of the command line
             device=device,
             view=view,
             accept=accept,
+            pixel_mm=pixel_mm,
+            lateral_pixel_mm=lateral_pixel_mm,
             overwrite=overwrite,
         )
         images = _images(result)

@@ -9,8 +9,15 @@ from fastapi import HTTPException
 FRONTAL = ("PA", "AP")
 
 #: A type, or the words to choose from. Nothing else may pass: MONAI runs texts that begin with $ as code.
-STAGE_SETTINGS: dict[str, Any] = {"mode": ("mean", "sample"), "steps": int, "seed": int, "view": FRONTAL, "accept": bool}
-CASCADE_SETTINGS: dict[str, Any] = {"stages": int, **STAGE_SETTINGS, "full_size": bool}
+STAGE_SETTINGS: dict[str, Any] = {
+    "mode": ("mean", "sample"),
+    "steps": int,
+    "seed": int,
+    "view": FRONTAL,
+    "accept": bool,
+    "pixel_mm": float,
+}
+CASCADE_SETTINGS: dict[str, Any] = {"stages": int, **STAGE_SETTINGS, "full_size": bool, "lateral_pixel_mm": float}
 TRAIN_SETTINGS: dict[str, Any] = {
     "max_epochs": int,
     "real_repeats": int,

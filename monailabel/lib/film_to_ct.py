@@ -25,8 +25,8 @@ class FilmToCt(InferTask):
     def __init__(self, place: Workplace, stage: int | None) -> None:
         what = "the whole cascade" if stage is None else f"stage {stage}"
         self._known = CASCADE_SETTINGS if stage is None else STAGE_SETTINGS
-        config = {"mode": "mean", "steps": 4, "seed": 0, "view": "", "accept": False}
-        config |= {"stages": 3, "full_size": False, "lateral": ""} if stage is None else {}
+        config = {"mode": "mean", "steps": 4, "seed": 0, "view": "", "accept": False, "pixel_mm": ""}
+        config |= {"stages": 3, "full_size": False, "lateral": "", "lateral_pixel_mm": ""} if stage is None else {}
         super().__init__(InferType.OTHERS, [], 2, f"Chest film to CT, {what}. {NOTICE}", config)
         self._place, self._stage = place, stage
 

@@ -155,7 +155,7 @@ def test_weights_load_strictly_and_are_remembered(tmp_path):
     assert weights.records == [{"bundle": "stage1", "file": "model.pt", "sha256": file_sha256(path)}]
 
 
-FACTORS = [{"steps": 4, "views": 1, "calibrated": True, "factor": 1.8, "patients": 10}]
+FACTORS = [{"steps": 4, "views": 1, "calibrated": True, "sized": False, "factor": 1.8, "patients": 10}]
 
 
 def written_weights(folder: Path, **described: Any) -> Path:

@@ -35,7 +35,7 @@ FIELD_MM = 320.0
 def calibrated_frontal(size: int = 64) -> CascadeFilm:
     """A calibrated frontal film of a patient as tall as the mean patient."""
     beam = chest_beam_covering(VolumeGrid.chest((64, 64, 64), 5.0), "PA", size, size)
-    placement = {"mm_per_pixel_in_patient": [1.0, 1.0], "mm_per_pixel_by_anatomy": [1.0, 1.0]}
+    placement = {"mm_per_pixel_in_patient": [1.0, 1.0], "mm_per_pixel_by_anatomy": [1.0, 1.0], "size_known": False}
     record = {"geometry_from": CALIBRATED, "placement": placement, "file": {"name": "frontal.png"}}
     return CascadeFilm(torch.full((1, 1, 1, size, size), 3.0), (beam,), record=record)
 

@@ -150,7 +150,7 @@ def test_two_films_and_calibrated_ones_have_factors_of_their_own(seen):
     measured.deviation_factors = DeviationFactors((one_film, MeasuredFactor(NO_SAMPLES, 1.3, 10, seen)))
     beams = [BEAM, chest_beam_covering(HOLDING.field, "LL", *FILM.shape[-2:])][: seen.views]
     films = project(hu_to_mu_per_mm(chest_hu(HOLDING.field)), HOLDING.field, beams)
-    plain, stated = (StageInferer(calibrated=seen.calibrated)(films, stage, beams=[beams]) for stage in (HOLDING, measured))
+    plain, stated = (StageInferer(seen=seen._replace(views=1))(films, stage, beams=[beams]) for stage in (HOLDING, measured))
     assert plain.std_hu is not None
     assert stated.std_hu is not None
     assert torch.equal(stated.std_hu, plain.std_hu * 1.3)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from xct_components.data.film.pixel_size import PixelMm, as_pixel_mm
 from xct_components.evaluation.run_limits import MOST_SAMPLES, MOST_STAGES, require_between, require_stages_and_steps
 from xct_components.failures import CannotWrite, OutOfResources, UsageFailure
 from xct_components.generated_files import BYTES_PER_VOXEL, FORMATS, free_targets
@@ -38,6 +39,8 @@ class FilmRun:
     view: str | None = None
     accept: bool = False
     std: bool = True
+    pixel_mm: PixelMm | None = None
+    lateral_pixel_mm: PixelMm | None = None
 
     def __post_init__(self) -> None:
         if not self.formats or set(self.formats) - set(FORMATS):
@@ -48,6 +51,9 @@ class FilmRun:
             raise UsageFailure(f"mode must be {' or '.join(MODES)}, got {self.mode!r}")
         if self.view and self.view.upper() not in VIEWS:
             raise UsageFailure(f"view must be {' or '.join(VIEWS)}, got {self.view!r}; other views of the chest are not taken")
+        for name in ("pixel_mm", "lateral_pixel_mm"):
+            if (told := getattr(self, name)) is not None:
+                as_pixel_mm(told, name)
         if self.full_size and self.stages != MOST_STAGES:
             raise UsageFailure(f"full_size is made by stage {MOST_STAGES}, got --stages {self.stages}")
 
@@ -91,6 +97,8 @@ class FilmRun:
             full_size=self.full_size,
             view=self.view.upper() if self.view else None,
             accept=self.accept,
+            pixel_mm=self.pixel_mm,
+            lateral_pixel_mm=self.lateral_pixel_mm,
             on_progress=on_progress,
         )
 

@@ -178,7 +178,7 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
     def stage_inferer(self, film: CascadeFilm, mode: Mode, *, last: bool) -> StageInferer:
         """One chain of one stage."""
         believed = film.believed if self.consistency is None else self.consistency
-        shown: dict[str, Any] = {"body_share": film.body_share, "calibrated": film.seen.calibrated}
+        shown: dict[str, Any] = {"body_share": film.body_share, "seen": film.seen}
         return StageInferer(mode=mode, consistency=believed, column=self.column if last else None, **shown, **self._settings)
 
     @property

@@ -62,7 +62,9 @@ class CascadeFilm:
     @property
     def seen(self) -> FilmsSeen:
         """What the errors of a CT made from them depend on."""
-        return FilmsSeen(len(self.beams), not self.exact)
+        placements = [one.get("placement", {}) for one in (self.record, self.record.get("second_film")) if one is not None]
+        sized = all(placement.get("size_known", False) for placement in placements)
+        return FilmsSeen(len(self.beams), calibrated=not self.exact, sized=sized and not self.exact)
 
     @property
     def body_share(self) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from xct_components.data.film.calibration import CalibratedFilm, calibrated_film
 from xct_components.data.film.one_patient import require_one_patient
+from xct_components.data.film.pixel_size import PixelMm
 from xct_components.data.film.reading import ChestFilm, read_film
 from xct_components.data.simulate.chest_exposure import FIELD_MM
 from xct_components.failures import RefusedInput, UsageFailure
@@ -28,21 +29,27 @@ CALIBRATED_PIXELS = 512
 MOST_SHIFT_MM = 80.0
 
 
-def read_cascade_film(path: str | Path, *, view: str | None = None, accept: bool = False) -> CascadeFilm:
+def read_cascade_film(
+    path: str | Path, *, view: str | None = None, accept: bool = False, pixel_mm: PixelMm | None = None
+) -> CascadeFilm:
     """A frontal film.
 
     Args:
         path: a film made by ``xct simulate`` with its JSON beside it, or any chest film that ``read_film`` takes.
         view: "PA" or "AP", if you have seen that it is an upright frontal film.
         accept: take the film whatever speaks against it.
+        pixel_mm: how large a pixel is on the detector; see ``read_film``.
 
     Raises:
         UnreadableInput: if the file, or the JSON beside it, is missing or damaged.
         RefusedInput: if it is not a frontal chest film, cannot be calibrated, or the JSON is that of another film.
+        UsageFailure: for a size that no pixel has, or any size of a film whose JSON says it.
     """
     path = Path(path)
     geometry = simulated_geometry(path)
-    chest = read_film(path, view=view, accept=accept)
+    if geometry is not None and pixel_mm is not None:
+        raise UsageFailure(f"pixel_mm is for films whose size nobody knows; the JSON beside {path.name} says it: leave it out")
+    chest = read_film(path, view=view, accept=accept, pixel_mm=pixel_mm)
     if geometry is not None:
         return _with_geometry(chest, geometry, path)
     try:
@@ -58,6 +65,8 @@ def as_cascade_film(
     lateral: str | os.PathLike[str] | None = None,
     view: str | None = None,
     accept: bool = False,
+    pixel_mm: PixelMm | None = None,
+    lateral_pixel_mm: PixelMm | None = None,
 ) -> CascadeFilm:
     """Whatever a user calls a film.
 
@@ -67,12 +76,15 @@ def as_cascade_film(
         lateral: a second film of the same patient; see ``read_lateral_film``.
         view: see ``read_cascade_film``.
         accept: likewise, for both films.
+        pixel_mm: likewise, for the frontal film, of a file alone.
+        lateral_pixel_mm: the same for the lateral film.
 
     Raises:
-        UsageFailure: for a tensor of another shape.
+        UsageFailure: for a tensor of another shape, or a size of pixels that cannot be meant.
         UnreadableInput: see ``read_cascade_film`` and ``read_lateral_film``.
         RefusedInput: likewise, and for DICOM films of two patients.
     """
+    _require_films_of(pixel_mm, lateral_pixel_mm, file=isinstance(xray, str | os.PathLike), lateral=lateral is not None)
     if isinstance(xray, CascadeFilm):
         film = xray
     elif isinstance(xray, CalibratedFilm):
@@ -80,12 +92,19 @@ def as_cascade_film(
     elif isinstance(xray, Tensor):
         film = _from_tensor(xray)
     else:
-        film = read_cascade_film(os.fspath(xray), view=view, accept=accept)
+        film = read_cascade_film(os.fspath(xray), view=view, accept=accept, pixel_mm=pixel_mm)
     if lateral is None:
         return film
     if isinstance(xray, str | os.PathLike):
         require_one_patient(Path(xray), Path(lateral))
-    return film.with_view(read_lateral_film(os.fspath(lateral), film, accept=accept))
+    return film.with_view(read_lateral_film(os.fspath(lateral), film, accept=accept, pixel_mm=lateral_pixel_mm))
+
+
+def _require_films_of(pixel_mm: PixelMm | None, lateral_pixel_mm: PixelMm | None, *, file: bool, lateral: bool) -> None:
+    if pixel_mm is not None and not file:
+        raise UsageFailure("pixel_mm is for a film file, got a film that is read already; leave it out")
+    if lateral_pixel_mm is not None and not lateral:
+        raise UsageFailure("lateral_pixel_mm belongs to a lateral film; give that as lateral, or leave it out")
 
 
 def _from_tensor(line_integrals: Tensor) -> CascadeFilm:

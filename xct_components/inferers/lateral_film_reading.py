@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from xct_components.data.film.calibration import CalibratedFilm
-from xct_components.data.film.lateral_calibration import calibrated_lateral
+from xct_components.data.film.lateral_calibration import calibrated_lateral, field_heights
 from xct_components.data.film.lateral_reading import read_lateral
-from xct_components.failures import RefusedInput
+from xct_components.data.film.pixel_size import PixelMm
+from xct_components.failures import RefusedInput, UsageFailure
 from xct_components.inferers.cascade_film import CALIBRATED, CascadeFilm
 from xct_components.inferers.frontal_first import FrontalFirst
 from xct_components.inferers.simulated_geometry import geometry_facts, measured_film, simulated_geometry
@@ -19,32 +20,39 @@ from xct_components.inferers.simulated_geometry import geometry_facts, measured_
 LATERAL = ("LL", "RL")
 
 
-def read_lateral_film(path: str | Path, frontal: CascadeFilm, *, accept: bool = False) -> CascadeFilm:
+def read_lateral_film(
+    path: str | Path, frontal: CascadeFilm, *, accept: bool = False, pixel_mm: PixelMm | None = None
+) -> CascadeFilm:
     """A lateral film of the patient of ``frontal``: both simulated from one CT, or both calibrated.
 
     Args:
         path: a film made by ``xct simulate`` with its JSON beside it, or any lateral chest film that ``read_lateral`` takes.
         frontal: the frontal film.
         accept: take a calibrated film whatever speaks against it.
+        pixel_mm: how large a pixel is on the detector; see ``read_film``.
 
     Raises:
         UnreadableInput: if the file, or the JSON beside it, is missing or damaged.
         RefusedInput: if it is no lateral chest film, cannot be calibrated, was simulated from another CT, or if one film knows
             its geometry and the other does not: then nobody knows how the two lie to each other.
+        UsageFailure: for a size that no pixel has, or any size of a film whose JSON says it.
     """
     path = Path(path)
     geometry = simulated_geometry(path)
     if geometry is not None:
+        if pixel_mm is not None:
+            raise UsageFailure(f"lateral_pixel_mm must be left out, got {pixel_mm}: the JSON beside {path.name} says it")
         return _simulated(path, geometry, frontal)
     if frontal.record.get("geometry_from") != CALIBRATED:
         raise RefusedInput(
             f"{path.name} has no geometry, but the frontal film has ({frontal.record.get('geometry_from')}): how the two lie "
             "to each other is unknown; give two films that xct simulate made of one CT, or two real films of one patient"
         )
-    chest = read_lateral(path, accept=accept)
+    chest = read_lateral(path, accept=accept, pixel_mm=pixel_mm)
     rows, cols = frontal.line_integrals.shape[-2:]
     try:
-        film = calibrated_lateral(chest, frontal.record, rows, cols)
+        heights = field_heights(frontal.line_integrals[0, 0, 0], frontal.record["placement"])
+        film = calibrated_lateral(chest, frontal.record, rows, cols, heights=heights)
     except ValueError as error:
         raise RefusedInput(f"{path.name} cannot be calibrated: {error}") from error
     return shown_part(film)

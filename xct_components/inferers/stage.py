@@ -20,7 +20,7 @@ from xct_components.inferers.stage_work import StageWork, cropped, denoised, gro
 from xct_components.inferers.stated_deviation import stated_deviation
 from xct_components.inferers.volume_statistics import VolumeStatistics
 from xct_components.networks.cascade_stage import CascadeStage, SeenFilms
-from xct_components.networks.deviation_factors import FilmsSeen, steps_drawn
+from xct_components.networks.deviation_factors import ONE_EXACT_FILM, FilmsSeen, steps_drawn
 from xct_components.networks.explained_volume import explained_hu
 from xct_components.networks.hybrid_vit_unet import HybridViTUNet
 from xct_components.networks.multi_atlas import BentCts
@@ -68,7 +68,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         overlap: of neighbouring columns, in voxels; narrow columns overlap as far as the attention windows leave room.
         residual_std: width of the posterior around its mean in units of the residual; see ``sampling_times``.
         body_share: which rays count as measured; see ``stage_films``.
-        calibrated: whether a display has lost the scale of the films; see ``FilmsSeen``.
+        seen: what a display has lost of the films; their number is that of the inputs.
 
     Raises:
         ValueError: for steps or samples below 1, or another mode.
@@ -86,7 +86,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         overlap: int = USUAL_OVERLAP,
         residual_std: float = 1.0,
         body_share: float = 0.0,
-        calibrated: bool = False,
+        seen: FilmsSeen = ONE_EXACT_FILM,
     ) -> None:
         if steps < 1 or samples < 1:
             raise ValueError(f"steps and samples must be at least 1, got {steps} and {samples}; 4 steps give a sample")
@@ -95,7 +95,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         self.steps, self.samples, self.mode, self.seed = steps, samples, mode, seed
         self.consistency: Consistency = HardConsistency() if consistency is None else consistency
         self.column, self.overlap, self.residual_std, self.body_share = column, overlap, residual_std, body_share
-        self.calibrated = calibrated
+        self.seen = seen
 
     @property
     def evaluations(self) -> int:
@@ -219,8 +219,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         views: int,
     ) -> Tensor | None:
         """The deviation of every volume; None if one has none."""
-        seen = FilmsSeen(views, self.calibrated)
-        factor = network.deviation_factors.at(steps_drawn(drawn.count, self.steps), seen)
+        factor = network.deviation_factors.at(steps_drawn(drawn.count, self.steps), self.seen._replace(views=views))
         count = len(volume_hu)
         variances = [None] * count if (variance := drawn.variance) is None else variance.split(1)
         parts = zip(volume_hu.split(1), fields, bent, variances, strict=True)

@@ -15,18 +15,22 @@ NO_SAMPLES = 0
 
 
 class FilmsSeen(NamedTuple):
-    """What errors depend on beside the patient: ``views``, and whether a display has lost the scale of the films.
+    """What errors depend on beside the patient: ``views``, and what a display has lost of the films.
 
-    ``calibrated``: the films were estimated from what a display shows; otherwise they are exact line integrals.
+    ``calibrated``: line integrals were estimated from what a display shows; otherwise they are exact. ``sized``: of calibrated
+    films, that the size of their pixels is known.
     """
 
     views: int = 1
     calibrated: bool = False
+    sized: bool = False
 
     def simpler(self) -> FilmsSeen | None:
         """The films to be taken for these where nothing was measured with these; None for one exact film."""
+        if self.sized:
+            return self._replace(sized=False)
         if self.views > 1:
-            return FilmsSeen(self.views - 1, self.calibrated)
+            return self._replace(views=self.views - 1)
         return FilmsSeen(1) if self.calibrated else None
 
 
@@ -118,7 +122,7 @@ class DeviationFactors:
 
     @classmethod
     def from_json(cls, entries: Any) -> DeviationFactors:
-        """What ``to_json`` wrote; without ``views`` and ``calibrated`` one exact film was seen.
+        """What ``to_json`` wrote; without ``views``, ``calibrated`` and ``sized`` one exact film was seen.
 
         Raises:
             ValueError: if it wrote something else.
@@ -129,7 +133,7 @@ class DeviationFactors:
                     int(one["steps"]),
                     float(one["factor"]),
                     int(one["patients"]),
-                    FilmsSeen(int(one.get("views", 1)), bool(one.get("calibrated", False))),
+                    FilmsSeen(int(one.get("views", 1)), *(bool(one.get(name, False)) for name in ("calibrated", "sized"))),
                 )
                 for one in entries
             ]

@@ -38,10 +38,20 @@ def film_table(film: dict[str, Any]) -> str:
         "grey scale": "reversed, turned round" if film.get("polarity", {}).get("reversed") else "as expected",
         "scale from": placement.get("scale_from"),
         "pixel in the patient": _millimetres(placement.get("mm_per_pixel_in_patient")),
+        "heights beside the frontal film": _heights(placement.get("heights")),
         "field covered by the film": _percent(placement.get("covered_share")),
         "geometry from": film.get("geometry_from"),
     }
     return table([(name, value) for name, value in rows.items() if value not in (None, "")])
+
+
+def _heights(match: dict[str, Any] | None) -> str | None:
+    """How a lateral film was moved to show the same heights as the frontal one."""
+    if match is None:
+        return None
+    agreement = f"agreement {match['agreement']:.2f}"
+    moved = f"moved by {match['shift_mm']:.0f} mm, {match['size']:.2f} times as large"
+    return f"{moved} ({agreement})" if match["taken"] else f"left as anatomy has them ({agreement})"
 
 
 def calibration(film: dict[str, Any], *, exact: bool) -> str:

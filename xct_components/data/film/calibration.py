@@ -124,12 +124,24 @@ def calibration_record(
         python_warnings.warn(f"{film.record['file']['name']}: {note}", InputWarning, stacklevel=3)
     return {
         **film.record,
-        "placement": {**placement, "covered_share": round(1.0 - open_share, 4)},
+        "placement": {**placement, "covered_share": round(1.0 - open_share, 4), "covered_mm": covered_mm(covered)},
         "response": response,
         "field_mm": [FIELD_MM, FIELD_MM],
         "line_integral_quantiles": [round(float(q), 3) for q in values.quantile(torch.tensor([0.01, 0.25, 0.5, 0.75, 0.99]))],
         "warnings": [*film.record["warnings"], *warnings],
     }
+
+
+def covered_mm(covered: Bool[Tensor, "rows cols"]) -> list[list[float]] | None:
+    """From where to where a film covers the field, down and across, in mm from its middle; None if it does not at all."""
+    spans = []
+    for axis in (1, 0):
+        places, count = covered.any(axis).nonzero()[:, 0], covered.shape[1 - axis]
+        if not len(places):
+            return None
+        edges = (int(places[0]), int(places[-1]) + 1)
+        spans.append([round((edge / count - 0.5) * FIELD_MM, 3) for edge in edges])
+    return spans
 
 
 def _placement(film: ChestFilm) -> tuple[tuple[float, float], dict[str, Any]]:
@@ -144,9 +156,12 @@ def _placement(film: ChestFilm) -> tuple[tuple[float, float], dict[str, Any]]:
         # Pixels are square; the width of the chest varies less with breath than its height.
         return (by_anatomy[1], by_anatomy[1]), {
             "scale_from": "anatomy: the chest is as wide as the mean chest",
+            "size_known": False,
             "mm_per_pixel_in_patient": [by_anatomy[1], by_anatomy[1]],
             **fit,
-            "warnings": ["the pixel size is unknown: sizes are those of a mean patient, wrong by about 8 % (one sigma)"],
+            "warnings": [
+                "the pixel size is unknown (pixel_mm tells it): sizes are those of a mean patient, wrong by about 8 % (one sigma)"
+            ],
         }
     magnification = film.magnification or USUAL_MAGNIFICATION
     height_mm, width_mm = (mm / magnification for mm in film.pixel_mm)
@@ -158,6 +173,7 @@ def _placement(film: ChestFilm) -> tuple[tuple[float, float], dict[str, Any]]:
         warnings.append(f"by its pixel size the chest is {1 / ratio:.2f} times as wide as the mean chest: is the size right?")
     return (height_mm, width_mm), {
         "scale_from": film.record["pixel_mm_from"],
+        "size_known": True,
         "magnification": magnification,
         "mm_per_pixel_in_patient": [height_mm, width_mm],
         "anatomy_over_pixel_size": round(ratio, 4),

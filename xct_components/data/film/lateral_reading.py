@@ -10,6 +10,7 @@ from typing import Any
 from xct_components.data.film.lateral_view import LateralEvidence, lateral_evidence
 from xct_components.data.film.match import turned
 from xct_components.data.film.opened_film import opened_film
+from xct_components.data.film.pixel_size import PixelMm
 from xct_components.data.film.reading import ChestFilm
 from xct_components.data.film.reference import FilmReference, film_reference
 from xct_components.data.film.source import FilmSource
@@ -20,12 +21,19 @@ from xct_components.failures import InputWarning, RefusedInput
 USUAL_SIDE = "LL"
 
 
-def read_lateral(path: str | os.PathLike[str], *, accept: bool = False, reference: FilmReference | None = None) -> ChestFilm:
+def read_lateral(
+    path: str | os.PathLike[str],
+    *,
+    accept: bool = False,
+    pixel_mm: PixelMm | None = None,
+    reference: FilmReference | None = None,
+) -> ChestFilm:
     """The lateral chest film in a file.
 
     Args:
         path: PNG, JPEG, TIFF, NIfTI or DICOM (CR, DX).
         accept: take the film whatever tags and measurements say; each reason against it becomes a warning.
+        pixel_mm: see ``read_film``.
         reference: what a chest film looks like; by default the shipped reference.
 
     Returns:
@@ -35,8 +43,9 @@ def read_lateral(path: str | os.PathLike[str], *, accept: bool = False, referenc
     Raises:
         UnreadableInput: if the file is missing, empty, truncated or damaged.
         RefusedInput: if it is not an upright lateral chest film, with the reason.
+        UsageFailure: for a size that no pixel has.
     """
-    opened = opened_film(path)
+    opened = opened_film(path, pixel_mm)
     source, pixels, name = opened.source, opened.pixels, opened.path.name
     evidence = lateral_evidence(pixels, reference or film_reference())
     reasons, warnings = _reasons(source, evidence)

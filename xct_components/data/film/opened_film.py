@@ -14,6 +14,7 @@ from torch import Tensor
 
 from xct_components.data.file_hash import file_sha256
 from xct_components.data.film.borders import borderless
+from xct_components.data.film.pixel_size import PixelMm, with_pixel_size
 from xct_components.data.film.pixels import film_from_file
 from xct_components.data.film.source import FEWEST_SIDE_PIXELS, FilmSource
 from xct_components.data.film.square_pixels import with_square_pixels
@@ -55,15 +56,16 @@ class OpenedFilm:
         }
 
 
-def opened_film(path: str | os.PathLike[str]) -> OpenedFilm:
-    """Read a film file and cut off its borders.
+def opened_film(path: str | os.PathLike[str], pixel_mm: PixelMm | None = None) -> OpenedFilm:
+    """Read a film file and cut off its borders; ``pixel_mm``: see ``with_pixel_size``.
 
     Raises:
         UnreadableInput: if the file is missing, empty, truncated or damaged.
         RefusedInput: if it is no single grey film, or blank.
+        UsageFailure: for a size that no pixel has.
     """
     path = Path(path)
-    source = with_square_pixels(film_from_file(path), path.name)
+    source = with_square_pixels(with_pixel_size(film_from_file(path), pixel_mm), path.name)
     rows, cols = borderless(source.pixels)
     pixels = torch.from_numpy(np.ascontiguousarray(source.pixels[rows, cols]))
     if min(pixels.shape) < FEWEST_SIDE_PIXELS:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from xct_components.data.film.match import Pose
 from xct_components.data.film.opened_film import opened_film
+from xct_components.data.film.pixel_size import PixelMm
 from xct_components.data.film.reference import FilmReference, film_reference
 from xct_components.data.film.slice_check import TwoGreys, two_greys
 from xct_components.data.film.source import FilmSource
@@ -46,6 +47,7 @@ def read_film(
     *,
     view: str | None = None,
     accept: bool = False,
+    pixel_mm: PixelMm | None = None,
     reference: FilmReference | None = None,
 ) -> ChestFilm:
     """The chest film in a file.
@@ -55,12 +57,13 @@ def read_film(
         view: "PA" or "AP", if you have seen that it is an upright frontal chest film: a film of which the measurements are not
             sure is then taken. Tags or measurements that speak clearly against it still refuse it.
         accept: take the film whatever tags and measurements say; each reason against it becomes a warning.
+        pixel_mm: how large a pixel of the file is on the detector, in mm, if you know it: one number, or height and width.
         reference: what a chest film looks like; by default the shipped reference.
 
     Raises:
         UnreadableInput: if the file is missing, empty, truncated or damaged.
         RefusedInput: if it is not an upright frontal chest film, with the reason.
-        UsageFailure: for another view.
+        UsageFailure: for another view, or a size that no pixel has.
 
     Example:
         >>> film = read_film("tests/data/films/00000001_000.png")
@@ -69,7 +72,7 @@ def read_film(
     """
     if view not in (None, "PA", "AP"):
         raise UsageFailure(f"view must be PA or AP, got {view!r}; other views of the chest are not taken")
-    opened = opened_film(path)
+    opened = opened_film(path, pixel_mm)
     path, source, cropped = opened.path, opened.source, opened.pixels
     evidence = view_evidence(cropped, reference or film_reference())
     greys = two_greys(-cropped if evidence.best.reversed_grey else cropped, evidence.frontal.pose)
