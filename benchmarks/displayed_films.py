@@ -94,10 +94,11 @@ def main() -> None:
     stage = UnifiedHybridViTCascade.from_pretrained(options.bundles, stages=1).stages[0]
     films = [_displayed(case, reference_of([one.films for one in cases if one is not case], {})) for case in tqdm(cases)]
     found: list[dict[str, Told | None]] = []
-    plain: list[float] = []
+    plain: list[tuple[float, float]] = []
     for index, (case, shown) in enumerate(zip(cases, films, strict=True)):
         others = [one for one in cases if one is not case]
-        plain.append(_rmse_hu(torch.cat([one.prepared_hu for one in others]).mean(0, keepdim=True), case))
+        mean = torch.cat([one.prepared_hu for one in others]).mean(0, keepdim=True)
+        plain.append((_rmse_hu(mean, case), _rmse_hu(shifted(mean, best_shift(mean, case.prepared_hu)), case)))
         found.append(_told(case, shown, films[index - 1].lateral, others, stage))
     _print(cases, plain, found)
     scales = [_scale(case, one.sized) for case, one in zip(cases, films, strict=True)]
@@ -187,11 +188,11 @@ def _pair(frontal: CalibratedFilm, lateral: CalibratedFilm | None) -> CascadeFil
     return None if lateral is None else _as_given(frontal).with_view(shown_part(lateral))
 
 
-def _print(cases: Sequence[CtCase], plain: Sequence[float], found: Sequence[dict[str, Told | None]]) -> None:
+def _print(cases: Sequence[CtCase], plain: Sequence[tuple[float, float]], found: Sequence[dict[str, Told | None]]) -> None:
     """RMSE of every patient and their mean, as the volume lies and moved; then what is told of errors."""
-    for title, name in (("RMSE HU where it lies", "rmse_hu"), ("RMSE HU moved", "moved_rmse_hu")):
+    for index, (title, name) in enumerate((("RMSE HU where it lies", "rmse_hu"), ("RMSE HU moved", "moved_rmse_hu"))):
         rows: list[list[Any]] = [
-            [case.name, mean, *_of(told, name)] for case, mean, told in zip(cases, plain, found, strict=True)
+            [case.name, mean[index], *_of(told, name)] for case, mean, told in zip(cases, plain, found, strict=True)
         ]
         means = ["mean", *(_mean([row[k] for row in rows]) for k in range(1, len(GIVEN) + 2))]
         both = [row for row in rows if None not in row]

@@ -1,13 +1,13 @@
 """Lateral films as they arrive: what is accepted, and how far calibrated ones are from the truth.
 
-`python -m benchmarks.lateral_films --cts DIR [DIR]` displays the lateral film of every CT in several curves, turned, mirrored,
-reversed, and the frontal film as if it were lateral. Each CT's films are judged by a reference made of the *other* CTs. It
-prints the decisions, with whether front and back were told right, and the error of calibrated line integrals against the
-CT's own. What lateral films do to a volume: ``benchmarks.displayed_films``.
+`python -m benchmarks.lateral_films --cts DIR [DIR]` displays the lateral film of every CT, without the scanner's table, in
+several curves, turned, mirrored, reversed, and the frontal film as if it were lateral. Each CT is judged by a reference
+made of the *other* CTs. It prints the decisions, with whether front and back were told right, and the error of calibrated line
+integrals against the CT's own. What lateral films do to a volume: ``benchmarks.displayed_films``.
 
-Errors: `response` compares the fitted curve with the truth on the film's own pixels; `placed` compares the whole result with
-the prepared CT's film on the cascade's field: scaled by the frontal film (which knows its pixel size, or not), or by its own
-pixel size.
+Errors: `response` compares the fitted curve with the truth on the film's own pixels; the others compare the whole result with
+the prepared CT's film on the cascade's field, by what is known of pixel sizes: where anatomy alone puts the film, and where it
+shows the same heights as the frontal film.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch import Tensor
 from benchmarks.film_cases import ARRIVALS, CURVES, FIELD_PIXELS, LATERAL_CURVES, CtCase, ct_cases, with_size
 from benchmarks.markdown_table import markdown_table
 from xct_components.data.film.calibration import calibrated_film
-from xct_components.data.film.lateral_calibration import calibrated_lateral
+from xct_components.data.film.lateral_calibration import calibrated_lateral, field_heights
 from xct_components.data.film.lateral_reading import read_lateral
 from xct_components.data.film.reading import ChestFilm, read_film
 from xct_components.data.film.reference import FilmReference, reference_of
@@ -37,7 +37,8 @@ from xct_components.failures import Failure
 
 #: What is less than this is air beside the patient, of which no error is counted.
 BODY_INTEGRAL = 0.3
-SENSES = ("response", "placed by the frontal's size", "placed by anatomy", "placed by pixel size")
+FRONTAL_SIZED, UNSIZED, SIZED = "frontal's size known", "no size known", "both sizes known"
+SENSES = ("response", *(f"{size}, {by}" for size in (FRONTAL_SIZED, UNSIZED, SIZED) for by in ("by anatomy", "by heights")))
 
 
 def decision(grey: np.ndarray, reference: FilmReference) -> tuple[str, str, ChestFilm | None]:
@@ -94,20 +95,22 @@ def _errors(case: CtCase, film: ChestFilm, frontal: ChestFilm, reference: FilmRe
     sized_frontal = with_size(frontal, case.exposure)
     size = (FIELD_PIXELS, FIELD_PIXELS)
     pairs = {
-        "placed by the frontal's size": (sized_frontal, film),
-        "placed by anatomy": (frontal, film),
-        "placed by pixel size": (sized_frontal, with_size(film, case.lateral_exposure)),
+        FRONTAL_SIZED: (sized_frontal, film),
+        UNSIZED: (frontal, film),
+        SIZED: (sized_frontal, with_size(film, case.lateral_exposure)),
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name, (one, other) in pairs.items():
             seen = calibrated_film(one, *size, reference=reference)
-            result = calibrated_lateral(other, seen.record, *size, reference=reference)
-            judged = case.lateral_scanned & (case.lateral_training_film > BODY_INTEGRAL) & result.covered[0, 0, 0]
-            found[name] = _relative(result.line_integrals[0, 0, 0], case.lateral_training_film, judged)
-            placement = result.record["placement"]
-            if name == "placed by the frontal's size":
-                found["scale"] = placement["mm_per_pixel_in_patient"][0] / case.lateral_exposure.pixel_in_patient_mm[0] - 1.0
+            heights = field_heights(seen.line_integrals[0, 0, 0], seen.record["placement"])
+            for by, profile in (("by anatomy", None), ("by heights", heights)):
+                result = calibrated_lateral(other, seen.record, *size, heights=profile, reference=reference)
+                judged = case.lateral_scanned & (case.lateral_training_film > BODY_INTEGRAL) & result.covered[0, 0, 0]
+                found[f"{name}, {by}"] = _relative(result.line_integrals[0, 0, 0], case.lateral_training_film, judged)
+                pixel_mm = result.record["placement"]["mm_per_pixel_in_patient"][0]
+                if name == FRONTAL_SIZED:
+                    found[f"scale {by}"] = pixel_mm / case.lateral_exposure.pixel_in_patient_mm[0] - 1.0
     return found
 
 
@@ -135,8 +138,10 @@ def error_table(rows: Sequence[dict[str, Any]]) -> str:
     for curve in LATERAL_CURVES:
         measured = [row for row in rows if row["curve"] == curve and "response" in row]
         cells = [f"{np.mean([r[s] for r in measured]):.3f} ({max(r[s] for r in measured):.3f})" for s in SENSES if measured]
-        lines.append([curve, len(measured), *cells, f"{np.std([r['scale'] for r in measured]):.3f}" if measured else "-"])
-    return markdown_table(["display", "films", *(f"{sense}, mean (worst)" for sense in SENSES), "scale, sigma"], lines)
+        scales = [f"{np.std([r[f'scale {by}'] for r in measured]):.3f}" for by in ("by anatomy", "by heights") if measured]
+        lines.append([curve, len(measured), *cells, *scales])
+    scales = ["scale by anatomy, sigma", "by heights"]
+    return markdown_table(["display", "films", *(f"{sense}, mean (worst)" for sense in SENSES), *scales], lines)
 
 
 def main(arguments: list[str]) -> None:
@@ -145,7 +150,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--cts", type=Path, nargs="+", required=True, help="folders; every file or DICOM folder is one CT")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    cases = list(ct_cases(options.cts))
+    cases = list(ct_cases(options.cts, table=False))
     if len(cases) < 2:
         parser.error(f"--cts must hold at least two CTs, got {len(cases)}: each is judged by the others")
     rows = []

@@ -160,7 +160,7 @@ def _placement(film: ChestFilm) -> tuple[tuple[float, float], dict[str, Any]]:
             "mm_per_pixel_in_patient": [by_anatomy[1], by_anatomy[1]],
             **fit,
             "warnings": [
-                "the pixel size is unknown (pixel_mm tells it): sizes are those of a mean patient, wrong by about 8 % (one sigma)"
+                "the pixel size is unknown (pixel_mm tells it): sizes are those of a mean patient, wrong by 8 % (one sigma)"
             ],
         }
     magnification = film.magnification or USUAL_MAGNIFICATION
