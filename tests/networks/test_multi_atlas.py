@@ -13,6 +13,7 @@ from tests.networks.small_stages import chest_hu as narrow_or_broad
 from tests.networks.small_stages import film_of as film_on
 from tests.networks.small_stages import hard, small_stage
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
+from xct_components.inferers.frontal_first import FrontalFirst
 from xct_components.networks.cascade_stage import SeenFilms
 from xct_components.networks.multi_atlas import BYTE_STEP_HU, BentCts, MultiAtlas, key_of
 from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
@@ -155,6 +156,17 @@ def test_a_film_that_is_calibrated_well_bends_as_an_exact_one_does() -> None:
     film = film_of(truth, beams)[0]
     exact, estimated = (mu_per_mm_to_hu(bent_cts(held, film, beams, how).mu_per_mm) for how in (HARD, SoftConsistency()))
     assert rmse(exact, estimated) < 0.5 * rmse(exact, truth)
+
+
+@pytest.mark.parametrize("scale", [0.8, 1.25])
+def test_two_calibrated_films_show_how_thick_the_patient_is_and_with_it_their_scale(scale: float) -> None:
+    patient, beams = chest_hu(size=0.95), beams_of("PA", "LL")
+    film = film_of(patient, beams)[0]
+    right = rmse(mu_per_mm_to_hu(bent_cts(multi_atlas(), film, beams).mu_per_mm), patient)
+    ways: tuple[Consistency, ...] = (HARD, FrontalFirst())
+    taken, told = (rmse(mu_per_mm_to_hu(bent_cts(multi_atlas(), scale * film, beams, how).mu_per_mm), patient) for how in ways)
+    assert taken > 1.1 * right  # such films do harm if they are taken for exact ones
+    assert told - right < 0.5 * (taken - right)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xct_components.geometry import Beam, VolumeGrid
 from xct_components.physics.consistency import FilmScale, corrected_along_rays
-from xct_components.physics.gain_and_offset import believed_gain_offset
+from xct_components.physics.gain_and_offset import GUESS_ERROR, PAIR_GUESS_ERROR, believed_gain_offset
 from xct_components.physics.projector import project
 
 
@@ -52,7 +52,7 @@ class FrontalFirst:
         """The corrected volume, >= 0, written to ``out`` if that is given."""
         mu = mu_per_mm.clamp_min(0.0) if out is None else torch.clamp_min(mu_per_mm, 0.0, out=out)
         projected = project(mu, grid, beams)
-        gain, offset = believed_gain_offset(line_integrals, projected)
+        gain, offset = believed_gain_offset(line_integrals, projected, PAIR_GUESS_ERROR if len(beams) > 1 else GUESS_ERROR)
         films = gain * line_integrals + offset
         near = projected + (films - projected).clamp(-self.most, self.most)
         for view in reversed(range(1, len(beams))):

@@ -22,7 +22,7 @@ from xct_components.networks.film_fusion import film_weights
 from xct_components.networks.films_on_field import axis_of, read_on_middle_plane
 from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
 from xct_components.physics.consistency import Consistency
-from xct_components.physics.gain_and_offset import MEAN_PATIENT_ERROR, believed_gain_offset
+from xct_components.physics.gain_and_offset import MEAN_PATIENT_ERROR, PAIR_GUESS_ERROR, believed_gain_offset
 from xct_components.physics.projector import project
 
 #: Lowest CT number that is kept and the step of all: a byte a voxel reaches to 1526 HU.
@@ -141,13 +141,17 @@ class MultiAtlas(nn.Module):
         if not len(others):
             return None
         with torch.no_grad():
-            films = film[None]
-            if consistency.film_scale == "fitted":
-                gain, offset = believed_gain_offset(films, project(atlas, field, beams), MEAN_PATIENT_ERROR)
-                films = gain * films + offset
+            films, fitted = film[None], consistency.film_scale == "fitted"
+            if fitted:
+                films = _rescaled(film[None], atlas, field, beams, MEAN_PATIENT_ERROR)
             if len(others) > MOST_BENT:
                 others = self._most_alike(others, films, field, beams[0])
-            return self._bent(_mu_per_mm(self._bytes(others)), films, field, beams, atlas.shape[2:])
+            cts = _mu_per_mm(self._bytes(others))
+            bent = self._bent(cts, films, field, beams, atlas.shape[2:])
+            if fitted and len(beams) > 1:  # two films show how thick the patient is, hence their own scale
+                films = _rescaled(film[None], bent.mu_per_mm, field, beams, PAIR_GUESS_ERROR)
+                bent = self._bent(cts, films, field, beams, atlas.shape[2:])
+            return bent
 
     def _bytes(self, chosen: Tensor) -> Tensor:
         """(K, 1, D, H, W), not yet HU."""
@@ -181,6 +185,12 @@ class MultiAtlas(nn.Module):
         """The films of the CTs, taken as the given one was, bent to it."""
         moving, fixed = _seen(others, films, field, beams, view)
         return align_films(moving, fixed, None if view == 0 else LATERAL)
+
+
+def _rescaled(films: Tensor, volume: Tensor, field: VolumeGrid, beams: Sequence[Beam], error: float) -> Tensor:
+    """Calibrated films with the gain and offset that a volume tells of; ``error``: see ``believed_gain_offset``."""
+    gain, offset = believed_gain_offset(films, project(volume, field, beams), error)
+    return gain * films + offset
 
 
 def _seen(volumes: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam], view: int) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,9 @@ from xct_components.physics.film_corrections import EMPTY_RAY
 #: How far gain and offset of calibrated films are from 1 and 0: standard deviations over ten CTs whose films were displayed and
 #: calibrated are 0.22 and 0.77 (``python -m benchmarks.displayed_films``).
 GAIN_SPREAD, OFFSET_SPREAD = 0.2, 0.7
-#: How far the film of the mean patient is from a patient's (line integral), and that of a volume that was made for his film.
-MEAN_PATIENT_ERROR, GUESS_ERROR = 1.0, 0.25
+#: How far the film of the mean patient is from a patient's (line integral), that of a volume that was made for his film, and
+#: that of one that was made for two of his films, which show how thick he is.
+MEAN_PATIENT_ERROR, GUESS_ERROR, PAIR_GUESS_ERROR = 1.0, 0.25, 0.1
 
 
 def fit_gain_offset(
