@@ -25,6 +25,7 @@ from xct_components.evaluation.held_out_case import loaded
 from xct_components.geometry import VolumeGrid, chest_beam_covering
 from xct_components.inferers.stage import StageInferer
 from xct_components.inferers.stated_deviation import stated_deviation
+from xct_components.metrics.uncertainty import error_correlation
 from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.physics.attenuation import hu_to_mu_per_mm, mu_per_mm_to_hu
 from xct_components.physics.consistency import HardConsistency, relative_film_error
@@ -115,7 +116,10 @@ class _Judge:
             "film": float(relative_film_error(mu, self.film, self.grid, self.beams)),
             "lateral": float(relative_film_error(mu, self.lateral_film, self.grid, self.lateral)),
         }
-        return row if std_hu is None else {**row, "spearman": spearman(std_hu[self.body], error[self.body].abs())}
+        if std_hu is None:
+            return row
+        mean, std, truth = (volume.double().numpy()[0, 0] for volume in (volume_hu, std_hu, self.truth_hu))
+        return {**row, "spearman": error_correlation(mean, std, truth, self.body.numpy()[0, 0])}
 
 
 def filled(tissue: Tensor) -> Tensor:
@@ -125,12 +129,6 @@ def filled(tissue: Tensor) -> Tensor:
     volume = tissue[0, 0].numpy()
     axial = [binary_fill_holes(volume[:, row]) for row in range(volume.shape[1])]
     return torch.stack([torch.from_numpy(one) for one in axial], dim=1)[None, None]
-
-
-def spearman(a: Tensor, b: Tensor) -> float:
-    """Spearman's rank correlation."""
-    ranks = [x.flatten().argsort().argsort().double() for x in (a, b)]
-    return float(torch.corrcoef(torch.stack(ranks))[0, 1])
 
 
 def _average(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -33,7 +33,7 @@ class FrontalFirst:
     tolerance: float = 0.05
     other_tolerance: float = 0.3
     most: float = 1.0
-    film_scale: ClassVar[FilmScale] = "fitted"
+    film_scale: ClassVar[FilmScale] = "calibrated"
 
     def __post_init__(self) -> None:
         for name in ("tolerance", "other_tolerance", "most"):

@@ -141,14 +141,14 @@ class MultiAtlas(nn.Module):
         if not len(others):
             return None
         with torch.no_grad():
-            films, fitted = film[None], consistency.film_scale == "fitted"
-            if fitted:
+            films, calibrated = film[None], consistency.film_scale == "calibrated"
+            if calibrated:
                 films = _rescaled(film[None], atlas, field, beams, MEAN_PATIENT_ERROR)
             if len(others) > MOST_BENT:
                 others = self._most_alike(others, films, field, beams[0])
             cts = _mu_per_mm(self._bytes(others))
             bent = self._bent(cts, films, field, beams, atlas.shape[2:])
-            if fitted and len(beams) > 1:  # two films show how thick the patient is, hence their own scale
+            if calibrated and len(beams) > 1:  # two films show how thick the patient is, hence their own scale
                 films = _rescaled(film[None], bent.mu_per_mm, field, beams, PAIR_GUESS_ERROR)
                 bent = self._bent(cts, films, field, beams, atlas.shape[2:])
             return bent

@@ -29,7 +29,7 @@ from xct_components.physics.projector import project
 from xct_components.physics.ray_sharing import RayShares
 
 #: What films are to a consistency: true line integrals, calibrated ones (see ``believed_gain_offset``), or nothing it looks at.
-FilmScale = Literal["exact", "fitted", "ignored"]
+FilmScale = Literal["exact", "calibrated", "ignored"]
 
 
 @runtime_checkable
@@ -90,7 +90,7 @@ class SoftConsistency:
 
     sweeps: int = 1
     tolerance: float = 0.05
-    film_scale: ClassVar[FilmScale] = "fitted"
+    film_scale: ClassVar[FilmScale] = "calibrated"
 
     def __post_init__(self) -> None:
         _require_sweeps(self.sweeps)
