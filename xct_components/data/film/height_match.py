@@ -23,6 +23,8 @@ STEP_MM = 2.5
 COARSE_MM = 50.0
 #: At the edges of films collimators and borders begin: so much of each is left out, mm.
 EDGE_MM = 10.0
+#: Above this shoulders begin, mm from the middle of the lungs: arms are raised for a lateral film, and hang for a frontal one.
+SHOULDERS_MM = -110.0
 #: Least common height of both films, mm.
 LEAST_COMMON_MM = 140.0
 #: A profile is compared on top of this, in line integral times mm: rows of air have no logarithm.
@@ -30,7 +32,7 @@ FLOOR_MM = 50.0
 #: How far the films may lie from where anatomy puts them, mm, and how far their sizes may differ from it.
 MOST_SHIFT_MM, MOST_LOG_SIZE = 80.0, 0.36
 #: Steps of the size, and what a shift and a log size of one usual error cost, in agreement.
-LOG_SIZE_STEP, USUAL_SHIFT_MM, USUAL_LOG_SIZE, COST = 0.03, 20.0, 0.1, 0.01
+LOG_SIZE_STEP, USUAL_SHIFT_MM, USUAL_LOG_SIZE, COST = 0.03, 20.0, 0.14, 0.01
 
 
 class HeightProfile(NamedTuple):
@@ -91,7 +93,7 @@ def matched_heights(first: HeightProfile, second: HeightProfile, *, size_known: 
 
 
 def _agreement(first: HeightProfile, second: HeightProfile) -> float | None:
-    top = max(first.heights_mm[0], second.heights_mm[0]) + EDGE_MM
+    top = max(first.heights_mm[0] + EDGE_MM, second.heights_mm[0] + EDGE_MM, SHOULDERS_MM)
     bottom = min(first.heights_mm[-1], second.heights_mm[-1]) - EDGE_MM
     if bottom - top < LEAST_COMMON_MM:
         return None
