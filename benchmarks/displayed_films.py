@@ -32,8 +32,8 @@ from benchmarks.lateral_films import decision, frontal_of
 from benchmarks.markdown_table import markdown_table
 from xct_components.cascade import UnifiedHybridViTCascade
 from xct_components.data.film.calibration import CalibratedFilm, calibrated_film
-from xct_components.data.film.height_match import HeightProfile
-from xct_components.data.film.lateral_calibration import calibrated_lateral, field_heights
+from xct_components.data.film.height_match import HeightProfile, field_heights
+from xct_components.data.film.lateral_calibration import calibrated_lateral
 from xct_components.data.film.reference import FilmReference, reference_of
 from xct_components.evaluation.deviation_check import keep_factor
 from xct_components.geometry import VolumeGrid, chest_beam_covering

@@ -28,7 +28,8 @@ from torch import Tensor
 from benchmarks.film_cases import ARRIVALS, CURVES, FIELD_PIXELS, LATERAL_CURVES, CtCase, ct_cases, with_size
 from benchmarks.markdown_table import markdown_table
 from xct_components.data.film.calibration import calibrated_film
-from xct_components.data.film.lateral_calibration import calibrated_lateral, field_heights
+from xct_components.data.film.height_match import field_heights
+from xct_components.data.film.lateral_calibration import calibrated_lateral
 from xct_components.data.film.lateral_reading import read_lateral
 from xct_components.data.film.reading import ChestFilm, read_film
 from xct_components.data.film.reference import FilmReference, reference_of

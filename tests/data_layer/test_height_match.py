@@ -13,8 +13,8 @@ from PIL import Image
 
 from xct_components.data.ct.reading import read_ct
 from xct_components.data.film.calibration import CalibratedFilm, calibrated_film
-from xct_components.data.film.height_match import STEP_MM, HeightProfile, height_profile, matched_heights
-from xct_components.data.film.lateral_calibration import calibrated_lateral, field_heights
+from xct_components.data.film.height_match import STEP_MM, HeightProfile, field_heights, height_profile, matched_heights
+from xct_components.data.film.lateral_calibration import calibrated_lateral
 from xct_components.data.film.lateral_reading import read_lateral
 from xct_components.data.film.reading import ChestFilm, read_film
 from xct_components.data.simulate.chest_exposure import chest_exposure_for

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from xct_components.data.film.calibration import CalibratedFilm
-from xct_components.data.film.lateral_calibration import calibrated_lateral, field_heights
+from xct_components.data.film.height_match import field_heights
+from xct_components.data.film.lateral_calibration import calibrated_lateral
 from xct_components.data.film.lateral_reading import read_lateral
 from xct_components.data.film.pixel_size import PixelMm
 from xct_components.failures import RefusedInput, UsageFailure

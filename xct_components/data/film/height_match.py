@@ -9,13 +9,16 @@ compared, less what is coarse, and of their heights alone. Nothing is learned fr
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
+
+from xct_components.data.simulate.chest_exposure import FIELD_MM
 
 #: Heights are compared in steps of this, mm.
 STEP_MM = 2.5
@@ -73,6 +76,24 @@ def height_profile(
     """
     rows = np.arange(first_row, first_row + film.shape[0], dtype=np.float64)
     return HeightProfile((rows - middle_row) * mm_per_pixel[0], film.double().sum(1).numpy() * mm_per_pixel[1])
+
+
+def field_heights(line_integrals: Float[Tensor, "rows cols"], placement: Mapping[str, Any]) -> HeightProfile | None:
+    """What a calibrated film on the cascade's field shows of each height; None where it does not show the field.
+
+    Args:
+        line_integrals: over 320 x 320 mm.
+        placement: of its record.
+    """
+    covered_mm = placement.get("covered_mm")
+    if covered_mm is None:
+        return None
+    mm = [FIELD_MM / count for count in line_integrals.shape]
+    rows, cols = (
+        slice(*(round((edge / FIELD_MM + 0.5) * count) for edge in edges))
+        for edges, count in zip(covered_mm, line_integrals.shape, strict=True)
+    )
+    return height_profile(line_integrals[rows, cols], (mm[0], mm[1]), (line_integrals.shape[0] - 1) / 2, rows.start)
 
 
 def matched_heights(first: HeightProfile, second: HeightProfile, *, size_known: bool) -> HeightMatch | None:

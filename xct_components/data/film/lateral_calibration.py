@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from jaxtyping import Float
 from torch import Tensor
 
 from xct_components.data.film.calibration import (
@@ -109,24 +108,6 @@ class _Compared:
         """Plain entries of the record."""
         facts = {name: round(value, 4) for name, value in asdict(self.match).items()}
         return {**facts, "taken": self.taken}
-
-
-def field_heights(line_integrals: Float[Tensor, "rows cols"], placement: Mapping[str, Any]) -> HeightProfile | None:
-    """What a calibrated film on the cascade's field shows of each height; None where it does not show the field.
-
-    Args:
-        line_integrals: over 320 x 320 mm.
-        placement: of its record.
-    """
-    covered_mm = placement.get("covered_mm")
-    if covered_mm is None:
-        return None
-    mm = [FIELD_MM / count for count in line_integrals.shape]
-    rows, cols = (
-        slice(*(round((edge / FIELD_MM + 0.5) * count) for edge in edges))
-        for edges, count in zip(covered_mm, line_integrals.shape, strict=True)
-    )
-    return height_profile(line_integrals[rows, cols], (mm[0], mm[1]), (line_integrals.shape[0] - 1) / 2, rows.start)
 
 
 def _compared(
