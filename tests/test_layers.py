@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "xct_components"
 LAYERS = {
     "geometry": 0,
     "failures": 0,
+    "lean_monai": 0,
     "physics": 1,
     "diffusion": 1,
     "networks": 2,
