@@ -13,10 +13,10 @@ _FIT = "fitted so that the greys of the organs (dots) meet those of simulated fi
 
 
 def warnings_of(record: dict[str, Any]) -> list[str]:
-    """What the user should know before looking, said once each."""
-    films = [record["film"], record["film"].get("second_film", {})]
-    noticed = [str(warning) for film in films for warning in film.get("warnings", [])]
-    accepted = [f"accepted despite: {reason}" for film in films for reason in film.get("accepted_despite", [])]
+    """What the user should know before looking, said once each; of a second film, that it is of that."""
+    films = [("", record["film"]), ("second film: ", record["film"].get("second_film", {}))]
+    noticed = [f"{of}{warning}" for of, film in films for warning in film.get("warnings", [])]
+    accepted = [f"{of}accepted despite: {reason}" for of, film in films for reason in film.get("accepted_despite", [])]
     return list(dict.fromkeys(noticed + accepted))
 
 
