@@ -62,9 +62,9 @@ class CascadeFilm:
     @property
     def seen(self) -> FilmsSeen:
         """What the errors of a CT made from them depend on."""
-        placements = [one.get("placement", {}) for one in (self.record, self.record.get("second_film")) if one is not None]
-        sized = all(placement.get("size_known", False) for placement in placements)
-        return FilmsSeen(len(self.beams), calibrated=not self.exact, sized=sized and not self.exact)
+        records = [one for one in (self.record, self.record.get("second_film")) if one is not None]
+        sized = not self.exact and all(one.get("placement", {}).get("size_known", False) for one in records)
+        return FilmsSeen(len(self.beams), calibrated=not self.exact, sized=sized)
 
     @property
     def body_share(self) -> float:

@@ -6,9 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from xct_components.data.film.calibration import CalibratedFilm
+from xct_components.data.film.calibration import CalibratedFilm, covered_part
 from xct_components.data.film.height_match import field_heights
 from xct_components.data.film.lateral_calibration import calibrated_lateral
 from xct_components.data.film.lateral_reading import read_lateral
@@ -75,15 +73,10 @@ def _simulated(path: Path, geometry: dict[str, Any], frontal: CascadeFilm) -> Ca
 
 def shown_part(film: CalibratedFilm) -> CascadeFilm:
     """The film without the part of the field that it does not show: what was filled in there was not measured."""
-    covered = film.covered[0, 0, 0]
-    rows, cols = _span(covered.any(1)), _span(covered.any(0))
+    part = covered_part(film.covered[0, 0, 0])
+    if part is None:
+        raise RefusedInput("the lateral film shows nothing of the chest's field; crop it less")
+    rows, cols = part
     shown = CascadeFilm(film.line_integrals[..., rows, cols], (film.beam.crop(rows, cols),))
     believed = {"consistency_if_auto": {"the frontal film has the last word": asdict(FrontalFirst())}}
     return replace(shown, record={**film.record, "geometry_from": CALIBRATED, **believed})
-
-
-def _span(shown: Tensor) -> slice:
-    places = shown.nonzero()[:, 0]
-    if not len(places):
-        raise RefusedInput("the lateral film shows nothing of the chest's field; crop it less")
-    return slice(int(places[0]), int(places[-1]) + 1)

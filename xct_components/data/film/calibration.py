@@ -134,14 +134,17 @@ def calibration_record(
 
 def covered_mm(covered: Bool[Tensor, "rows cols"]) -> list[list[float]] | None:
     """From where to where a film covers the field, down and across, in mm from its middle; None if it does not at all."""
-    spans = []
-    for axis in (1, 0):
-        places, count = covered.any(axis).nonzero()[:, 0], covered.shape[1 - axis]
-        if not len(places):
-            return None
-        edges = (int(places[0]), int(places[-1]) + 1)
-        spans.append([round((edge / count - 0.5) * FIELD_MM, 3) for edge in edges])
-    return spans
+    part = covered_part(covered)
+    if part is None:
+        return None
+    spans = zip(part, covered.shape, strict=True)
+    return [[round((edge / count - 0.5) * FIELD_MM, 3) for edge in (span.start, span.stop)] for span, count in spans]
+
+
+def covered_part(covered: Bool[Tensor, "rows cols"]) -> tuple[slice, slice] | None:
+    """The rows and the columns of the field that a film covers, from the first to the last; None if it covers nothing."""
+    rows, cols = (covered.any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
+    return (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)) if rows else None
 
 
 def _placement(film: ChestFilm) -> tuple[tuple[float, float], dict[str, Any]]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from xct_components.data.film.dicom_admission import code_string
 from xct_components.data.film.dicom_lookup import float_tag
+from xct_components.data.film.pixel_size import LEAST_PIXEL_MM, MOST_PIXEL_MM
 
-LEAST_PIXEL_MM, MOST_PIXEL_MM = 0.02, 5.0
 #: A chest lies at the detector: no exposure magnifies it more.
 MOST_MAGNIFICATION = 2.0
 #: Of a calibrated film whose tags do not give it: source to detector 1800 mm, to the middle of the chest 1600 mm.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from xct_components.data.film.source import FilmSource
 
 #: No chest film has finer or coarser pixels, in mm.
-FINEST_MM, COARSEST_MM = 0.02, 5.0
+LEAST_PIXEL_MM, MOST_PIXEL_MM = 0.02, 5.0
 #: A film's file and its user may differ by this factor without a word.
 SAME_SIZE = 1.01
 
@@ -28,10 +28,10 @@ def as_pixel_mm(pixel_mm: Any, name: str = "pixel_mm") -> tuple[float, float]:
     """
     both: tuple[object, ...] = tuple(pixel_mm) if isinstance(pixel_mm, Sequence) else (pixel_mm, pixel_mm)
     numbers = [mm for mm in both if isinstance(mm, int | float) and not isinstance(mm, bool)]
-    if len(both) != 2 or len(numbers) != 2 or not all(FINEST_MM <= mm <= COARSEST_MM for mm in numbers):
+    if len(both) != 2 or len(numbers) != 2 or not all(LEAST_PIXEL_MM <= mm <= MOST_PIXEL_MM for mm in numbers):
         raise UsageFailure(
-            f"{name} must be one number of mm, or height,width, between {FINEST_MM:g} and {COARSEST_MM:g}, got {pixel_mm!r}; "
-            "it is the pixel's size on the detector (DICOM: Imager Pixel Spacing)"
+            f"{name} must be one number of mm, or height,width, between {LEAST_PIXEL_MM:g} and {MOST_PIXEL_MM:g}, "
+            f"got {pixel_mm!r}; it is the pixel's size on the detector (DICOM: Imager Pixel Spacing)"
         )
     return float(numbers[0]), float(numbers[1])
 
