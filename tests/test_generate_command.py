@@ -66,6 +66,7 @@ def test_the_report_holds_every_decision_and_the_preview_is_a_picture(film, bund
         "steps": 2,
         "samples": 2,
         "mode": "mean",
+        "members": 0,
         "seed": 5,
         "column": None,
         "stages": 2,
@@ -104,6 +105,24 @@ def test_the_deviation_of_another_ct_does_not_stay_beside_a_new_one(change, film
     assert sorted(path.name for path in out.iterdir()) == ["ct.nii.gz", "report.json"]
 
 
+def test_members_are_written_and_shown_and_those_of_another_ct_do_not_stay(film, tmp_path):
+    bundles, out = write_bundles(tmp_path / "bundles", count=2, atlas_cts=3), tmp_path / "out"
+    names = run(film, out, bundles, members=2, format="nifti,png")
+    assert names == ["ct.nii.gz", "member_1.nii.gz", "member_2.nii.gz", "std.nii.gz", "preview.png", "report.json"]
+    assert json.loads((out / "report.json").read_text())["settings"]["members"] == 2
+    images = [nibabel.load(out / name) for name in names[:3]]
+    for image in images[1:]:
+        np.testing.assert_array_equal(image.affine, images[0].affine)
+        assert 5.0 < np.abs(np.asarray(image.dataobj, float) - np.asarray(images[0].dataobj, float)).mean() < 500.0
+    height = Image.open(out / "preview.png").height
+    run(film, tmp_path / "itself", bundles, mode="member", seed=1, format="nifti")
+    assert (tmp_path / "itself" / "ct.nii.gz").read_bytes() != (out / "ct.nii.gz").read_bytes()
+    np.testing.assert_array_equal(nibabel.load(tmp_path / "itself" / "ct.nii.gz").dataobj, images[2].dataobj)
+    assert run(film, out, bundles, members=1, format="nifti,png", overwrite=True)[1:3] == ["member_1.nii.gz", "std.nii.gz"]
+    assert not (out / "member_2.nii.gz").exists()
+    assert Image.open(out / "preview.png").height < height
+
+
 def test_a_deviation_that_lies_there_alone_is_not_touched_unasked(film, bundles, tmp_path):
     (tmp_path / "std.nii.gz").write_bytes(b"mine")
     with pytest.raises(Failure, match=r"std\.nii\.gz"):
@@ -135,6 +154,11 @@ def test_a_refused_film_weights_and_settings_leave_no_file(film, bundles, tmp_pa
             {"samples": 0},
             {"steps": 0},
             {"mode": "best"},
+            {"mode": "member"},  # these weights hold no CTs
+            {"mode": "member", "samples": 2},
+            {"members": 1},
+            {"members": -1},
+            {"members": 17},
             {"format": "jpeg"},
             {"format": ","},
             {"view": "LL"},

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xct_components.inferers.cascade import CascadeResult, OnProgress, OnStage
     from xct_components.inferers.cascade_film import CascadeFilm
     from xct_components.inferers.generated_ct import GeneratedCt
+    from xct_components.inferers.stage import Mode
     from xct_components.networks.cascade_stage import CascadeStage
     from xct_components.networks.deviation_factors import DeviationFactors, FilmsSeen
     from xct_components.physics.consistency import Consistency
@@ -94,7 +95,8 @@ class UnifiedHybridViTCascade:
         lateral: str | os.PathLike[str] | None = None,
         steps: int = 4,
         samples: int = 1,
-        mode: Literal["mean", "sample"] = "mean",
+        mode: Mode = "mean",
+        members: int = 0,
         seed: int = 0,
         consistency: ConsistencyName | Consistency = "auto",
         coarse: Tensor | None = None,
@@ -115,8 +117,11 @@ class UnifiedHybridViTCascade:
             lateral: file of a lateral film of the same patient; both real (calibrated), or both simulated from one CT.
             steps: network evaluations of a sample.
             samples: volumes to draw; from two on they too tell of the standard deviation, which bent CTs tell without any.
-            mode: "mean" (one network evaluation a stage, closest on average) or "sample".
-            seed: of the noise; the same seed gives the same voxels on the same machine.
+            mode: "mean" (one network evaluation a stage, closest on average), "sample" (the network's diffusion) or "member" (one
+                of the CTs that the film bent, made to explain it: as sharp as a CT, its depth another patient's).
+            members: so many single members to make beside the volume, each in a pass of its own.
+            seed: of the noise, and number of the first member, 0 being the one that bends with the least energy; the same seed
+                gives the same voxels on the same machine.
             consistency: "auto" (hard for exact films, soft for estimated ones), "hard", "soft", "off", or an object of
                 ``physics.consistency``.
             coarse: (1, d, h, w) HU of the stage before the last one, on its field: the earlier stages are not run.
@@ -143,7 +148,8 @@ class UnifiedHybridViTCascade:
 
         count = len(self.stages) if num_stages is None else num_stages
         _require_stages(count, len(self.stages))
-        settings: dict[str, Any] = {"steps": steps, "samples": samples, "mode": mode, "seed": seed, "column": column}
+        settings: dict[str, Any] = {"steps": steps, "samples": samples, "mode": mode, "members": members, "seed": seed}
+        settings["column"] = column
         parents = [] if coarse is not None else self.stages[: count - 1]
         try:
             infer = CascadeInferer(parents, consistency=consistency_named(consistency), **settings)

@@ -30,6 +30,8 @@ PLANES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float], 
     "Sagittal": ((0.0, 0.0, -1.0), (0.0, -1.0, 0.0), "AP"),
 }
 SCALE_BAR_MM = 50.0
+#: Possible CTs beside the mean.
+MEMBERS = 2
 
 _BACKGROUND, _TEXT, _FAINT, _ACCENT, _ALERT = "#0b0e13", "#e8ecf2", "#8b95a5", "#5cc8ff", "#ffb454"
 _WIDTH_INCH, _HEIGHT_INCH = 12.0, 11.15
@@ -71,7 +73,7 @@ def demo(
     picture = folder / "radiographs.png"
     with written_together(picture) as (draft,):
         _draw(draft, ct, folder)
-    made = generate(film, output=str(folder / "ct_of_film"), overwrite=True, stages=stages, bundles=bundles)
+    made = generate(film, output=str(folder / "ct_of_film"), members=MEMBERS, overwrite=True, stages=stages, bundles=bundles)
     pictures = [picture, *(path for path in made if path.suffix in (".png", ".html"))]
     return [*reversed(pictures), *(path for path in [*made, *dict.fromkeys(written)] if path not in pictures)]
 

@@ -29,6 +29,7 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
     samples: int = 1,
     steps: int = 4,
     mode: str = "mean",
+    members: int = 0,
     std: bool = True,
     seed: int = 0,
     lateral: str | None = None,
@@ -59,10 +60,12 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
         samples: volumes to draw; from two on the standard deviation counts how they differ too, which takes so many times as
             long.
         steps: network evaluations of a sample.
-        mode: mean (closest on average, one evaluation a stage) or sample.
+        mode: mean (closest on average, one evaluation a stage); sample (by the network's diffusion); or member, one of the CTs of
+            other patients that the film bends, made to explain it - as sharp as a CT, and further from the truth than the mean.
+        members: write so many members beside the CT, member_1.nii.gz and so on, and show them. Each takes a pass of its own.
         std: write how sure it is of each voxel, as a standard deviation in HU. A single sample has none; nor has a mean
             without samples if the weights hold no CTs.
-        seed: of the noise; the same seed gives the same voxels on the same machine.
+        seed: of the noise, and number of the first member; the same seed gives the same voxels on the same machine.
         lateral: a lateral film of the same patient; both real (calibrated), or both simulated from one CT.
         format: nifti, dicom, png, html or several (nifti,dicom); report.json is always written. A DICOM series goes into the
             study of a DICOM film, else to an anonymous patient; its UIDs are new in every run.
@@ -80,7 +83,20 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
         What was written.
     """
     run = FilmRun(
-        _formats(format), stages, samples, steps, mode, seed, full_size, device, view, accept, std, pixel_mm, lateral_pixel_mm
+        _formats(format),
+        stages,
+        samples,
+        steps,
+        mode,
+        members,
+        seed,
+        full_size,
+        device,
+        view,
+        accept,
+        std,
+        pixel_mm,
+        lateral_pixel_mm,
     )
     _require_libraries(targets := run.targets(Path(output), overwrite=overwrite or Path(film).is_dir()))
     if Path(film).is_dir():

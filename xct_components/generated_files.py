@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,13 @@ CT_FILE, STD_FILE, PREVIEW_FILE, REPORT_FILE = "ct.nii.gz", "std.nii.gz", "previ
 PAGE_FILE = "report.html"
 #: A CT series, one file per slice; and the Parametric Map of the standard deviation.
 DICOM_FOLDER, DICOM_STD_FILE = "dicom", "dicom_std.dcm"
+#: Single members beside the CT, as many as a film bends.
+MOST_MEMBERS = 16
+MEMBER_FILES = tuple(f"member_{number}.nii.gz" for number in range(1, MOST_MEMBERS + 1))
 #: Name -> format, and whether it shows the standard deviation.
 FILES = {
     CT_FILE: ("nifti", False),
+    **dict.fromkeys(MEMBER_FILES, ("nifti", False)),
     STD_FILE: ("nifti", True),
     DICOM_FOLDER: ("dicom", False),
     DICOM_STD_FILE: ("dicom", True),
@@ -30,12 +35,14 @@ FILES = {
     PAGE_FILE: ("html", False),
 }
 #: The most that a voxel takes on the disk: int16, which gzip about halves; int16; float32.
-BYTES_PER_VOXEL = {CT_FILE: 2, STD_FILE: 2, DICOM_FOLDER: 2, DICOM_STD_FILE: 4}
+BYTES_PER_VOXEL = {CT_FILE: 2, **dict.fromkeys(MEMBER_FILES, 2), STD_FILE: 2, DICOM_FOLDER: 2, DICOM_STD_FILE: 4}
 #: Level 1 writes 256³ voxels in a second; higher levels take longer and gain 2 %.
 GZIP_LEVEL = 1
 
 
-def free_targets(folder: Path, formats: Sequence[str], *, with_std: bool, overwrite: bool) -> dict[str, Path]:
+def free_targets(
+    folder: Path, formats: Sequence[str], *, with_std: bool, overwrite: bool, members: int = 0
+) -> dict[str, Path]:
     """What to write, once it is clear that it can be written and that nothing is lost by it.
 
     Args:
@@ -43,6 +50,7 @@ def free_targets(folder: Path, formats: Sequence[str], *, with_std: bool, overwr
         formats: some of ``FORMATS``; report.json is always among the targets.
         with_std: whether the standard deviation is wanted; it is written if there is one.
         overwrite: whether what has one of the names may be replaced.
+        members: how many members there will be.
 
     Returns:
         Paths by name; that of ``DICOM_FOLDER`` is a folder.
@@ -52,7 +60,7 @@ def free_targets(folder: Path, formats: Sequence[str], *, with_std: bool, overwr
     """
     names = [name for name, (format_, _) in FILES.items() if format_ in formats]
     require_free_folder(folder, [*names, REPORT_FILE], overwrite=overwrite)
-    wanted = [name for name in names if with_std or not is_std(name)]
+    wanted = [name for name in names if (with_std or not is_std(name)) and name not in MEMBER_FILES[members:]]
     targets = {name: folder / name for name in (*wanted, REPORT_FILE)}
     if DICOM_FOLDER in targets:
         _require_series_or_nothing(targets[DICOM_FOLDER])
@@ -99,10 +107,10 @@ def is_std(name: str) -> bool:
 
 
 def _remove_stale(targets: dict[str, Path], written: dict[str, Path]) -> None:
-    """The deviation of an earlier run must not stay beside another CT."""
+    """The deviation and the members of an earlier run must not stay beside another CT."""
     formats = {FILES[name][0] for name in targets if name in FILES}
     for name, (format_, _) in FILES.items():
-        if is_std(name) and format_ in formats and name not in written:
+        if (is_std(name) or name in MEMBER_FILES) and format_ in formats and name not in written:
             targets[REPORT_FILE].with_name(name).unlink(missing_ok=True)
 
 
@@ -147,6 +155,10 @@ def _write_ct(path: Path, ct: "GeneratedCt") -> None:
     _write_nifti(path, ct.volume, "SYNTHETIC CT from a film, not for diagnosis")
 
 
+def _write_member(number: int, path: Path, ct: "GeneratedCt") -> None:
+    _write_nifti(path, ct.members[number], "SYNTHETIC CT: one bent CT of several")
+
+
 def _write_std(path: Path, ct: "GeneratedCt") -> None:
     _write_nifti(path, _present(ct.std), "SYNTHETIC CT: standard deviation, HU")
 
@@ -171,6 +183,7 @@ def _write_report(path: Path, ct: "GeneratedCt") -> None:
 
 _WRITERS: "dict[str, Callable[[Path, GeneratedCt], None]]" = {
     CT_FILE: _write_ct,
+    **{name: partial(_write_member, number) for number, name in enumerate(MEMBER_FILES)},
     STD_FILE: _write_std,
     PREVIEW_FILE: _write_preview,
     PAGE_FILE: _write_page,

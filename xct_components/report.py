@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -23,6 +23,8 @@ FILM_WINDOW, DIFFERENCE = (0.0, 6.5), 0.5
 #: Standard deviation shown as white, HU.
 STD_WINDOW_HU = (0.0, 800.0)
 SCALE_BAR_MM = 50.0
+#: Of the members so many are shown, and in this window.
+MOST_MEMBERS_SHOWN, MEMBER_WINDOW = 3, "mediastinum"
 WARNING = "SYNTHETIC - NOT FOR DIAGNOSIS"
 
 _BACKGROUND, _TEXT, _FAINT, _ACCENT, _ALERT = "#0b0e13", "#e8ecf2", "#8b95a5", "#5cc8ff", "#ffb454"
@@ -30,7 +32,7 @@ _WIDTH_INCH, _MARGIN_INCH, _GAP_INCH, _HEADER_INCH, _TITLE_INCH, _FOOTER_INCH = 
 
 
 def write_preview(path: Path, ct: GeneratedCt) -> None:
-    """A PNG: film, DRR of the CT and their difference; coronal, axial and sagittal planes in two windows, and of the std.
+    """A PNG: film, DRR of the CT and their difference; coronal, axial and sagittal planes in two windows, of members and the std.
 
     The patient's right is on the viewer's left.
 
@@ -40,17 +42,33 @@ def write_preview(path: Path, ct: GeneratedCt) -> None:
     """
     from matplotlib.figure import Figure
 
-    volume, rows = ct.volume[0].as_subclass(Tensor), len(WINDOWS_HU) + 1 + (ct.std is not None)
+    volume, members = ct.volume[0].as_subclass(Tensor), shown_members(ct)
+    rows = len(WINDOWS_HU) + 1 + len(members) + (ct.std is not None)
     side = (_WIDTH_INCH - 2 * _MARGIN_INCH - 2 * _GAP_INCH) / 3
     height = _HEADER_INCH + rows * (side + _TITLE_INCH) + _FOOTER_INCH
     figure = Figure(figsize=(_WIDTH_INCH, height), dpi=100, facecolor=_BACKGROUND)
     _draw_films(_axes(figure, 0, side), ct)
     for number, (name, window) in enumerate(WINDOWS_HU.items()):
         _draw_planes(_axes(figure, number + 1, side), volume, ct, f"{name} window", window)
+    for row, (name, member) in enumerate(members.items(), start=len(WINDOWS_HU) + 1):
+        _draw_planes(_axes(figure, row, side), member, ct, name, WINDOWS_HU[MEMBER_WINDOW])
     if ct.std is not None:
         _draw_planes(_axes(figure, rows - 1, side), ct.std[0].as_subclass(Tensor), ct, "standard deviation", STD_WINDOW_HU)
     _write_captions(figure, ct)
     figure.savefig(path, format="png", facecolor=_BACKGROUND)
+
+
+def shown_members(ct: GeneratedCt) -> dict[str, Float[Tensor, "d h w"]]:
+    """Members by what they are called: each is a bent CT of another patient, one of many CTs that explain the film."""
+    shown = enumerate(ct.members[:MOST_MEMBERS_SHOWN], start=1)
+    return {f"possible CT {number} of {len(ct.members)}": one[0].as_subclass(Tensor).float() for number, one in shown}
+
+
+def estimate_name(settings: dict[str, Any]) -> str:
+    """What the volume is, from the settings of a record."""
+    if settings["mode"] == "sample":
+        return f"mean of {settings['samples']} samples" if settings["samples"] > 1 else "one sample"
+    return "posterior mean" if settings["mode"] == "mean" else "one bent CT"
 
 
 @dataclass(frozen=True)
@@ -158,7 +176,7 @@ def _write_captions(figure: Figure, ct: GeneratedCt) -> None:
     figure.text(right, top, WARNING, color=_ALERT, fontsize=13, weight="bold", ha="right", va="center")
     settings, shape = ct.record["settings"], " x ".join(map(str, ct.volume.shape[-3:]))
     spacing = " x ".join(f"{mm:g}" for mm in ct.field.spacing_mm)
-    kind = "posterior mean" if settings["mode"] == "mean" else f"mean of {settings['samples']} samples"
+    kind = estimate_name(settings)
     known = "exact line integrals" if ct.film.exact else "calibrated from a displayed film"
     voxels, made = f"{shape} voxels of {spacing} mm", f"{kind}, seed {settings['seed']}"
     caption = "   |   ".join((voxels, made, f"film: {known}", ct.record["software"]))

@@ -10,7 +10,7 @@ FRONTAL = ("PA", "AP")
 
 #: A type, or the words to choose from. Nothing else may pass: MONAI runs texts that begin with $ as code.
 STAGE_SETTINGS: dict[str, Any] = {
-    "mode": ("mean", "sample"),
+    "mode": ("mean", "sample", "member"),
     "steps": int,
     "seed": int,
     "view": FRONTAL,

@@ -106,6 +106,36 @@ def test_samples_bend_once_and_add_to_the_deviation(monkeypatch):
     assert CascadeInferer([HOLDING], mode="sample", steps=2).run(FILM, SECOND).std_hu is None
 
 
+def test_members_come_beside_a_mean_that_does_not_know_of_them():
+    alone, result = CascadeInferer([HOLDING]).run(FILM, SECOND), CascadeInferer([HOLDING], members=3).run(FILM, SECOND)
+    assert torch.equal(result.volume_hu, alone.volume_hu)
+    assert alone.std_hu is not None
+    assert result.std_hu is not None
+    assert torch.equal(result.std_hu, alone.std_hu)
+    by_itself = [CascadeInferer([HOLDING], mode="member", seed=seed).run(FILM, SECOND) for seed in range(3)]
+    assert [one.std_hu for one in by_itself] == [None] * 3
+    assert all(float(one.film_error[0]) <= EXPLAINED for one in by_itself)
+    for member, one in zip(result.members_hu, by_itself, strict=True):
+        assert member.dtype == torch.int16
+        assert torch.equal(member, one.volume_hu.round().to(torch.int16))
+
+
+def test_members_are_counted_as_passes_and_refused_before_the_mean_is_finished():
+    seen: list[tuple[int, int, int]] = []
+    CascadeInferer([HOLDING], members=2, seed=5).run(FILM, SECOND, on_progress=lambda *what: seen.append(what))
+    assert [(done, total) for _, done, total in seen] == [(done, 6) for done in range(1, 7)]
+    for stages, count, most in (([HOLDING], 4, 3), ([FIRST], 1, 0)):
+        seen.clear()
+        with pytest.raises(UsageFailure, match=f"members must be at most {most}, .*; got {count}"):
+            CascadeInferer(stages, members=count).run(FILM, SECOND, on_progress=lambda *what: seen.append(what))
+        assert len(seen) == 1
+    coarse_hu = CascadeInferer().run(FILM, FIRST).volume_hu
+    with pytest.raises(UsageFailure, match="begin with the first stage"):
+        CascadeInferer([HOLDING], members=1).run(FILM, SECOND, coarse_hu=coarse_hu)
+    with pytest.raises(ValueError, match="members must be 0 or more"):
+        CascadeInferer(members=-1)
+
+
 @pytest.mark.parametrize("num_stages", [1, 2])
 def test_the_deviation_is_multiplied_by_the_factor_of_the_last_stage_that_runs(num_stages):
     factors = {1: 1.5, 2: 3.0}
@@ -240,6 +270,8 @@ def test_more_voxels_more_samples_and_single_draws_need_more_memory():
     small, large = (128, 128, 128), (256, 256, 256)
     assert needed_bytes(small, "mean", 1) < needed_bytes(large, "mean", 1) < needed_bytes(large, "sample", 1)
     assert needed_bytes(large, "sample", 1) < needed_bytes(large, "sample", 4) == needed_bytes(large, "mean", 4)
+    assert needed_bytes(large, "member", 1) == needed_bytes(large, "mean", 1) < needed_bytes(large, "mean", 1, 1)
+    assert needed_bytes(large, "mean", 1, 16) - needed_bytes(large, "mean", 1, 8) == 8 * 2 * 256**3  # int16
     free = available_bytes(torch.device("cpu"))
     assert free is None or 0 < free < 2**46
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.inferers.tiny_stages import chest_hu, tiny_stage
+from xct_components.failures import UsageFailure
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.inferers.column_reach import column_reach, window_alignment
 from xct_components.inferers.stage import StageInferer, StageResult
@@ -46,7 +47,8 @@ COARSE_HU = chest_hu(VolumeGrid.chest((16, 16, 16), 20.0), marker=False)
 
 
 def run(film: Tensor = FILM, beam: Beam = BEAM, stage=STAGE, coarse_hu: Tensor | None = None, **settings) -> StageResult:
-    return StageInferer(**settings)(film, stage, beams=[[beam]], coarse_hu=coarse_hu)
+    how = {name: settings.pop(name) for name in ("bent", "chain") if name in settings}
+    return StageInferer(**settings)(film, stage, beams=[[beam]], coarse_hu=coarse_hu, **how)
 
 
 @pytest.mark.parametrize("settings", [{}, {"mode": "sample", "steps": 3}, {"samples": 2, "steps": 2}])
@@ -122,6 +124,26 @@ def test_the_mean_knows_its_deviation_from_bent_cts_and_a_single_draw_has_none()
     assert torch.equal(result.std_hu, told)
     assert float(result.std_hu.mean()) > 10.0
     assert run(stage=HOLDING, mode="sample", steps=2).std_hu is None
+
+
+def test_a_member_starts_from_one_bent_ct_and_explains_the_film():
+    numbered = [run(stage=HOLDING, mode="member", seed=seed) for seed in range(4)]
+    assert all(float(one.film_error) <= EXPLAINED and one.std_hu is None for one in numbered)
+    assert torch.equal(numbered[3].volume_hu, numbered[0].volume_hu)  # of three CTs
+    assert float((numbered[0].volume_hu - numbered[1].volume_hu).abs().mean()) > 1.0
+    (bent,) = run(stage=HOLDING).bent
+    assert bent is not None
+    alone = bent._replace(mu_per_mm=bent.member_per_mm(1))
+    assert torch.equal(numbered[1].volume_hu, run(stage=HOLDING, bent=[alone]).volume_hu)
+    assert torch.equal(run(stage=HOLDING, mode="member", seed=1, chain=1).volume_hu, numbered[2].volume_hu)
+
+
+def test_a_member_of_no_cts_is_refused():
+    with pytest.raises(UsageFailure, match="weights hold no CTs"):
+        run(mode="member")
+    with pytest.raises(ValueError, match="samples must be 1 in mode member"):
+        StageInferer(mode="member", samples=2)
+    assert StageInferer(mode="member", steps=9).evaluations == 1
 
 
 def test_samples_add_to_what_bent_cts_tell():

@@ -6,6 +6,7 @@ import io
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import xct_components.networks.multi_atlas as multi_atlas_module
@@ -117,6 +118,56 @@ def test_mean_and_variance_are_those_of_the_cts_one_by_one() -> None:
     assert float(together.variance_hu2.sqrt().max()) > 10.0 * STEPS_AGREE_HU
     assert (together.patients, together.grid.shape) == (len(SIZES), SIZE)
     assert [(one.patients, float(one.variance_hu2.max())) for one in each] == [(1, 0.0)] * len(SIZES)
+
+
+@pytest.mark.parametrize("views", [("PA",), ("PA", "LL")])
+def test_members_are_the_mean_one_by_one(views: tuple[str, ...]) -> None:
+    """What moves the mean moves its members likewise: the mean of the moved ones is the mean moved."""
+    beams = beams_of(*views)
+    found = bent_cts(multi_atlas(), film_of(chest_hu(size=0.95), beams)[0], beams)
+    assert found.members_per_mm.shape == (len(SIZES), 1, *SIZE)
+    # nothing is below air: what a member has less than nothing, the mean may take from others
+    somewhere = (found.members_per_mm > 0.0).all(0, keepdim=True)
+    mean = found.members_per_mm.mean(0, keepdim=True)
+    assert float(somewhere.float().mean()) > 0.3  # the body
+    torch.testing.assert_close(mean[somewhere], found.mu_per_mm[somewhere], rtol=1e-4, atol=1e-6)
+
+
+def test_every_member_shows_nearly_what_the_film_shows() -> None:
+    beams, truth = beams_of("PA"), chest_hu(size=0.95)
+    film = film_of(truth, beams)
+    found = bent_cts(multi_atlas(), film[0], beams)
+
+    def film_error(volume_per_mm: Tensor) -> float:
+        return float((project(volume_per_mm, GRID, beams) - film).norm() / film.norm())
+
+    as_they_are = [film_error(hu_to_mu_per_mm(chest_hu(size=size))) for size in SIZES]
+    assert max(film_error(found.member_per_mm(number)) for number in range(len(SIZES))) < 0.5 * min(as_they_are)
+
+
+def test_members_are_as_sharp_as_the_cts_they_were() -> None:
+    """Hearts in different places: their mean has two faint ones."""
+    beams, here, there = beams_of("PA"), chest_hu(), deeper(chest_hu(), 3)
+    found = bent_cts(multi_atlas(here=here, there=there), film_of(chest_hu(), beams)[0], beams)
+    sharpness = [float(one.diff(dim=2).square().mean()) for one in (found.member_per_mm(0), found.mu_per_mm)]
+    assert sharpness[0] > 1.2 * sharpness[1]
+
+
+def test_the_first_member_is_the_one_that_bends_with_the_least_energy() -> None:
+    truth = chest_hu(size=0.95)
+    held = multi_atlas(small=chest_hu(size=0.7), alike=truth, large=chest_hu(size=1.2))
+    beams = beams_of("PA")
+    found = bent_cts(held, film_of(truth, beams)[0], beams)
+    errors = [rmse(mu_per_mm_to_hu(found.member_per_mm(number)), truth) for number in range(3)]
+    assert errors[0] == min(errors)
+
+
+def test_a_member_comes_on_the_voxels_of_the_mean() -> None:
+    held, beams = multi_atlas(), beams_of("PA")
+    fine = F.interpolate(ATLAS, scale_factor=2.0, mode="nearest")
+    found = held.bent(fine, film_of(chest_hu(size=0.95), beams)[0], GRID.resampled((2 * SIDE,) * 3), beams, HARD)
+    assert found is not None
+    assert found.member_per_mm(0).shape == found.mu_per_mm.shape == fine.shape
 
 
 def test_cts_whose_films_fit_better_count_more() -> None:

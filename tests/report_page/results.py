@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from monai.data import MetaTensor
+from torch import Tensor
 
 from tests.inferers.tiny_stages import FIELD_MM, chest_hu
 from xct_components.geometry import VolumeGrid, chest_beam_covering
@@ -25,7 +26,9 @@ FIT = {
 }
 
 
-def result(name: str = "film.png", *, with_std: bool = False, said: str = "the pixel size is unknown") -> GeneratedCt:
+def result(
+    name: str = "film.png", *, with_std: bool = False, members: int = 0, said: str = "the pixel size is unknown"
+) -> GeneratedCt:
     """A result of a film with this name, whose record says something."""
     grid = VolumeGrid.chest((SIZE,) * 3, FIELD_MM / SIZE, CENTER_MM)
     hu = chest_hu(grid).float()
@@ -34,7 +37,14 @@ def result(name: str = "film.png", *, with_std: bool = False, said: str = "the p
         project(hu_to_mu_per_mm(hu), grid, [beam]), (beam,), CENTER_MM, exact=False, record=_film_record(name, said)
     )
     std = MetaTensor(torch.linspace(0.0, 400.0, SIZE).expand(1, SIZE, SIZE, SIZE).clone(), affine=grid.affine)
-    return GeneratedCt(MetaTensor(hu[0], affine=grid.affine), std if with_std else None, (0.0123,), film, _record(film, said))
+    others = tuple(MetaTensor(member_hu(hu[0], number), affine=grid.affine) for number in range(members))
+    record = _record(film, said)
+    return GeneratedCt(MetaTensor(hu[0], affine=grid.affine), std if with_std else None, (0.0123,), film, record, others)
+
+
+def member_hu(hu: Tensor, number: int) -> Tensor:
+    """The chest denser by so many hundred HU."""
+    return (hu + 100.0 * (number + 1)).to(torch.int16)
 
 
 def renamed(ct: GeneratedCt, name: str) -> GeneratedCt:
@@ -62,7 +72,7 @@ def _record(film: CascadeFilm, said: str) -> dict[str, Any]:
         "software": "xct-components 0",
         "versions": {"python": "3"},
         "machine": {"processor": said},
-        "settings": {"steps": 4, "samples": 2, "mode": "mean", "seed": 7, "column": None},
+        "settings": {"steps": 4, "samples": 2, "mode": "mean", "members": 0, "seed": 7, "column": None},
         "deviation": {"bent_cts": 8, "samples": 2, "factor": 1.1, "patients": 10},
         "weights": [{"bundle": "stage1", "file": said, "sha256": "b" * 64}],
         "stages": [stage],

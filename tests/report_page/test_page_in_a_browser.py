@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.report_page.browser import Browser
-from tests.report_page.results import CENTER_MM
+from tests.report_page.results import CENTER_MM, result
 from xct_components.generated_files import free_targets, write_generated
 from xct_components.inferers.generated_ct import GeneratedCt
 from xct_components.report_page.page import write_page
@@ -17,6 +17,8 @@ READY = "document.documentElement.dataset.viewer"
 BALL_MM, MIRRORED_MM, ELSEWHERE_MM = (-75.0, 10.0, 20.0), (75.0, 10.0, 20.0), (12.3, -41.0, -66.6)
 #: HU in steps of 4; the deviation in steps of 8 of means of 2 x 2 x 2 voxels, of a ramp of 13 HU per voxel.
 CT_STEP_HU, STD_TOLERANCE_HU = 4.0, 24.0
+#: Among voxels that are all alike; and the steps of the page's copies of members and CT, half of each.
+IN_THE_HEART_MM, MEMBER_STEP_HU = (0.0, 20.0, 20.0), 6.0
 #: A black canvas has 0; a chest in any window far more.
 LEAST_CONTRAST = 20.0
 
@@ -119,6 +121,33 @@ def test_the_page_works_without_a_complaint_and_asks_for_nothing(opened):
     assert canvas(opened, "planes").std() > LEAST_CONTRAST
     assert opened.complaints() == []
     assert [url.partition("#")[0] for url in opened.requests()] == [opened.value("location.href").partition("#")[0]]
+
+
+def test_another_volume_is_shown_at_the_same_place_and_the_mean_again(browser, viewer, tmp_path):
+    """The members of this result are the chest, denser by 100 and by 200 HU, in means of 2 x 2 x 2 voxels."""
+    write_page(tmp_path / "report.html", result(with_std=True, members=2))
+    browser.open((tmp_path / "report.html").as_uri())
+    assert browser.wait_for(READY) == "ready"
+    browser.value("document.getElementById('solid').scrollIntoView()")
+    assert browser.wait_for("document.documentElement.dataset.solid") == "ready"
+    browser.value("document.querySelector('#std-toggle').click()")
+    go_to(browser, at(IN_THE_HEART_MM))
+    said = {}
+    for name in ("member_2", "member_1", "ct"):
+        browser.value(f"document.querySelector('[data-volume={name}]').click()")
+        browser.wait_for(f"document.documentElement.dataset.volume === '{name}'")
+        said[name] = browser.value("document.getElementById('hu').textContent")
+        assert f"{name}.nii.gz holds all" in browser.value("document.getElementById('shown').textContent")
+        place = [browser.value(f"document.getElementById('at-{axis}').textContent").split() for axis in "xyz"]
+        assert max(abs(float(mm) - abs(there)) for (_, mm, _), there in zip(place, at(IN_THE_HEART_MM), strict=True)) < 0.06
+        assert canvas(browser, "planes").std() > LEAST_CONTRAST
+        assert canvas(browser, "solid").std() > LEAST_CONTRAST
+    plain = float(said["ct"].split()[0])
+    for number in (1, 2):
+        assert float(said[f"member_{number}"].split()[0]) == pytest.approx(plain + 100.0 * number, abs=MEMBER_STEP_HU)
+        assert "±" not in said[f"member_{number}"]  # the deviation is that of the mean
+    assert "±" in said["ct"]
+    assert browser.complaints() == []
 
 
 def test_without_scripts_the_pictures_stand_still(browser, viewer, ct, tmp_path):

@@ -8,18 +8,19 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, cast
 
 from xct_components.data.film.pixel_size import PixelMm, as_pixel_mm
 from xct_components.evaluation.run_limits import MOST_SAMPLES, MOST_STAGES, require_between, require_stages_and_steps
 from xct_components.failures import CannotWrite, OutOfResources, UsageFailure
-from xct_components.generated_files import BYTES_PER_VOXEL, FORMATS, free_targets
+from xct_components.generated_files import BYTES_PER_VOXEL, FORMATS, MOST_MEMBERS, free_targets
 
 if TYPE_CHECKING:
     from xct_components.cascade import UnifiedHybridViTCascade
     from xct_components.inferers.generated_ct import GeneratedCt
+    from xct_components.inferers.stage import Mode
 
-MODES, VIEWS = ("mean", "sample"), ("PA", "AP")
+MODES, VIEWS = ("mean", "sample", "member"), ("PA", "AP")
 #: Told of every network evaluation: stage, evaluations done, evaluations in all.
 OnEvaluation = Callable[[int, int, int], None]
 
@@ -33,6 +34,7 @@ class FilmRun:
     samples: int = 1
     steps: int = 4
     mode: str = "mean"
+    members: int = 0
     seed: int = 0
     full_size: bool = False
     device: str = "cpu"
@@ -47,8 +49,11 @@ class FilmRun:
             raise UsageFailure(f"format must be {', '.join(FORMATS)}, or several with commas, got {','.join(self.formats)!r}")
         require_stages_and_steps(self.stages, self.steps)
         require_between("samples", self.samples, 1, MOST_SAMPLES)
+        require_between("members", self.members, 0, MOST_MEMBERS)
         if self.mode not in MODES:
-            raise UsageFailure(f"mode must be {' or '.join(MODES)}, got {self.mode!r}")
+            raise UsageFailure(f"mode must be {', '.join(MODES[:-1])} or {MODES[-1]}, got {self.mode!r}")
+        if self.mode == "member" and self.samples > 1:
+            raise UsageFailure(f"samples must be 1 in mode member, got {self.samples}; --members {self.samples} makes so many")
         if self.view and self.view.upper() not in VIEWS:
             raise UsageFailure(f"view must be {' or '.join(VIEWS)}, got {self.view!r}; other views of the chest are not taken")
         for name in ("pixel_mm", "lateral_pixel_mm"):
@@ -60,17 +65,17 @@ class FilmRun:
     @property
     def recorded(self) -> dict[str, Any]:
         """What report.json says under "settings" after this run."""
-        names = ("steps", "samples", "mode", "seed", "stages", "full_size")
+        names = ("steps", "samples", "mode", "members", "seed", "stages", "full_size")
         return {**{name: getattr(self, name) for name in names}, "column": None, "consistency": "auto"}
 
     @property
-    def drawn(self) -> Literal["mean", "sample"]:
+    def drawn(self) -> Mode:
         """``mode`` as the cascade's annotations want it."""
-        return "mean" if self.mode == "mean" else "sample"
+        return cast("Mode", self.mode)
 
     def targets(self, folder: Path, *, overwrite: bool) -> dict[str, Path]:
         """What this run writes into a folder; see ``free_targets``."""
-        return free_targets(folder, self.formats, with_std=self.std, overwrite=overwrite)
+        return free_targets(folder, self.formats, with_std=self.std, members=self.members, overwrite=overwrite)
 
     def load(self, bundles: str | None) -> UnifiedHybridViTCascade:
         """The cascade, on the device of this process: "cuda" is the GPU of its own number under ``torchrun``."""
@@ -93,6 +98,7 @@ class FilmRun:
             steps=self.steps,
             samples=self.samples,
             mode=self.drawn,
+            members=self.members,
             seed=self.seed,
             full_size=self.full_size,
             view=self.view.upper() if self.view else None,
@@ -118,7 +124,7 @@ def require_memory(run: FilmRun, cascade: UnifiedHybridViTCascade) -> None:
     from xct_components.inferers.memory_needed import available_bytes, needed_bytes
 
     shapes = run.shapes(cascade)
-    needs = [needed_bytes(shape, run.drawn, run.samples) for shape in shapes]
+    needs = [needed_bytes(shape, run.drawn, run.samples, run.members) for shape in shapes]
     free = available_bytes(next(cascade.stages[-1].parameters()).device)
     if free is not None and needs[-1] > free:
         fitting = [number for number, need in enumerate(needs[:-1], start=1) if need <= free]

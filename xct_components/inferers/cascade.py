@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor
 
+from xct_components.failures import UsageFailure
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.inferers.cascade_film import CascadeFilm
 from xct_components.inferers.film_errors import film_errors
@@ -35,9 +36,10 @@ class CascadeResult(NamedTuple):
 
     ``volume_hu``: (1, 1, D, H, W) of the last stage. ``std_hu``: likewise, see ``stated_deviation``; None for a single draw,
     and where neither bent CTs nor samples tell it. ``field``: where its voxels lie. ``film_error``: per view ||DRR(volume) -
-    film|| / ||film||. ``seconds``: per stage, all samples together. ``fitted_film_error``: as ``film_error``, for the gain and
+    film|| / ||film||. ``seconds``: per stage, all samples and members together. ``fitted_film_error``: as ``film_error``, for the gain and
     offset of the film that fit best. ``std_factor``: see ``DeviationFactors``, 1 where nothing was measured. ``bent_cts``: how
-    many CTs of other patients the films bent.
+    many CTs of other patients the films bent. ``members_hu``: of those beside the volume that were asked for, (1, 1, D, H, W)
+    whole HU, int16.
     """
 
     volume_hu: Tensor
@@ -48,6 +50,7 @@ class CascadeResult(NamedTuple):
     fitted_film_error: list[float]
     std_factor: float
     bent_cts: int
+    members_hu: Sequence[Tensor] = ()
 
 
 class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
@@ -59,6 +62,7 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         steps: as for ``StageInferer``, at every stage.
         samples: likewise; every sample runs through all stages with noise of its own.
         mode: likewise.
+        members: how many single members to make beside the volume, from number ``seed`` on; see ``StageInferer``.
         seed: likewise.
         consistency: how far the films are to be believed; None: hard for exact films, soft for estimated ones.
         column: as for ``StageInferer``, for the last stage alone.
@@ -77,6 +81,7 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         steps: int = 4,
         samples: int = 1,
         mode: Mode = "mean",
+        members: int = 0,
         seed: int = 0,
         consistency: Consistency | None = None,
         column: int | None = None,
@@ -86,8 +91,10 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         if num_stages is not None and not 1 <= num_stages <= len(parents) + 1:
             raise ValueError(f"num_stages must lie between 1 and {len(parents) + 1}, got {num_stages}")
         StageInferer(samples=samples, mode=mode, steps=steps)  # refuses what cannot be meant
+        if members < 0:
+            raise ValueError(f"members must be 0 or more, got {members}")
         self.parents, self.num_stages, self.consistency = list(parents), num_stages, consistency
-        self.samples, self.steps, self.mode, self.column = samples, steps, mode, column
+        self.samples, self.steps, self.mode, self.column, self.members = samples, steps, mode, column, members
         self._settings: dict[str, Any] = {"steps": steps, "seed": seed, "overlap": overlap, "residual_std": residual_std}
 
     def __call__(
@@ -148,17 +155,21 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
             last_field: where the last stage's voxels shall lie; by default the stage's own field around the patient.
             on_progress: called after every network evaluation.
             on_stage: called after every stage of the first pass.
+
+        Raises:
+            UsageFailure: for more members than there are CTs that the films bend.
         """
         stages = [network] if coarse_hu is not None else [*self.parents, network][: self._count]
         fields = [film.field_of(stage) for stage in stages]
         if last_field is not None:
             fields[-1] = last_field
         work = _Run(self, film, stages, fields, on_progress, on_stage)
-        mean_hu, std_hu = work.once("mean", 0, coarse_hu) if self.mode == "mean" else (None, None)
+        mean_hu, std_hu = (None, None) if self.mode == "sample" else work.once(self.mode, 0, coarse_hu)
         drawn = VolumeStatistics()
         for chain in range(self.samples if self.mode == "sample" or self.samples > 1 else 0):
             std_hu = None  # 640 MB at full size, and the samples tell it better
             drawn.add(work.once("sample", chain, coarse_hu)[0])
+        members_hu = [work.once("member", number, None)[0].round().to(torch.int16) for number in range(self.members)]
         volume_hu = drawn.mean if mean_hu is None else mean_hu
         factor = stages[-1].deviation_factors.at(steps_drawn(drawn.count, self.steps), film.seen)
         (bent,) = work.bent or [None]
@@ -168,12 +179,12 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         films = stage_films(pixels, [film.beams], last, last, body_share=film.body_share)
         error, fitted = (one[0].tolist() for one in film_errors(volume_hu, films, last))
         count = 0 if bent is None else bent.patients
-        return CascadeResult(volume_hu, std_hu, fields[-1], error, work.seconds, fitted, factor, count)
+        return CascadeResult(volume_hu, std_hu, fields[-1], error, work.seconds, fitted, factor, count, members_hu)
 
     @property
     def evaluations(self) -> int:
         """Network evaluations of one patient at one stage."""
-        return StageInferer(samples=self.samples, mode=self.mode, **self._settings).evaluations
+        return StageInferer(samples=self.samples, mode=self.mode, **self._settings).evaluations + self.members
 
     def stage_inferer(self, film: CascadeFilm, mode: Mode, *, last: bool) -> StageInferer:
         """One chain of one stage."""
@@ -215,6 +226,7 @@ class _Run:
             known: dict[str, Any] = {"coarse_hu": coarse, "bent": self.bent, "chain": chain, "on_step": step}
             result = infer(films, stage, fields=[field], beams=views, **known)
             volume_hu, std_hu, before, self.bent = result.volume_hu, result.std_hu, field, result.bent
+            _require_members(self.settings.members, self.bent)
             self.seconds[number] += time.perf_counter() - start
             if self.on_stage is not None and self.passes == 0:
                 self.on_stage(number + 1, result, field)
@@ -229,6 +241,14 @@ class _Run:
                 self.on_progress(number + 1, self.done, len(self.stages) * self.settings.evaluations)
 
         return step
+
+
+def _require_members(count: int, bent: Sequence[BentCts | None]) -> None:
+    """Refuse more than there are, as soon as that is known."""
+    most = min(0 if one is None else one.patients for one in bent)
+    if count > most:
+        why = "" if most else ": they begin with the first stage, whose weights must hold some, and a frontal film"
+        raise UsageFailure(f"members must be at most {most}, the CTs that the film bends{why}; got {count}")
 
 
 def with_affines(volume_hu: Tensor, fields: Sequence[VolumeGrid]) -> MetaTensor:

@@ -26,6 +26,7 @@ class GeneratedCt:
         film_error: of each film ||DRR(volume) - film|| / ||film||.
         film: what the volume was made of.
         record: versions, weights, decisions, errors, seconds; JSON-ready.
+        members: (1, D, H, W) whole HU, int16, likewise: CTs of other patients that the film bent, each made to explain it.
     """
 
     volume: MetaTensor
@@ -33,6 +34,7 @@ class GeneratedCt:
     film_error: tuple[float, ...]
     film: CascadeFilm
     record: dict[str, Any]
+    members: tuple[MetaTensor, ...] = ()
 
     @property
     def shown_film_error(self) -> tuple[float, ...]:
@@ -65,4 +67,5 @@ def generated_ct(result: CascadeResult, film: CascadeFilm, record: dict[str, Any
     """The result of the inferer with its affine, on the processor."""
     volume = with_affines(result.volume_hu.cpu(), [result.field])[0]
     std = None if result.std_hu is None else with_affines(result.std_hu.cpu(), [result.field])[0]
-    return GeneratedCt(volume, std, tuple(result.film_error), film, record)
+    members = tuple(with_affines(one.cpu(), [result.field])[0] for one in result.members_hu)
+    return GeneratedCt(volume, std, tuple(result.film_error), film, record, members)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import resource
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from xct_components.inferers.stage import UNTILED_VOXELS
+from xct_components.inferers.stage import UNTILED_VOXELS, Mode
 
 #: The process with its libraries, and the earlier stages.
 PROCESS_BYTES = 700 << 20
@@ -20,16 +19,19 @@ PROCESS_BYTES = 700 << 20
 BYTES_PER_VOXEL = {("mean", "whole"): 64, ("sample", "whole"): 92, ("mean", "columns"): 23, ("sample", "columns"): 38}
 #: The running mean and deviation of several samples, and the one-step mean beside them.
 STATISTICS_BYTES_PER_VOXEL = 12
+#: The mean and its deviation, which wait while members are made; each member once it is made.
+MEAN_BYTES_PER_VOXEL, MEMBER_BYTES_PER_VOXEL = 8, 2
 
 _MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
-def needed_bytes(shape: Sequence[int], mode: Literal["mean", "sample"], samples: int) -> int:
+def needed_bytes(shape: Sequence[int], mode: Mode, samples: int, members: int = 0) -> int:
     """What a run to a volume of this shape takes at its peak, from ``BYTES_PER_VOXEL``."""
     voxels = shape[0] * shape[1] * shape[2]
-    drawn = "sample" if samples > 1 else mode
+    drawn = "sample" if samples > 1 or mode == "sample" else "mean"
     per_voxel = BYTES_PER_VOXEL[drawn, "whole" if voxels <= UNTILED_VOXELS else "columns"]
-    return PROCESS_BYTES + voxels * (per_voxel + (STATISTICS_BYTES_PER_VOXEL if samples > 1 else 0))
+    per_voxel += (STATISTICS_BYTES_PER_VOXEL if samples > 1 else 0) + (MEAN_BYTES_PER_VOXEL if members else 0)
+    return PROCESS_BYTES + voxels * (per_voxel + members * MEMBER_BYTES_PER_VOXEL)
 
 
 def available_bytes(device: torch.device) -> int | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xct_components.data.cases.random_draws import case_generator
 from xct_components.diffusion.sampler import dpm_solver_pp_2m, sampling_times
+from xct_components.failures import UsageFailure
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.inferers.column_reach import column_reach, window_alignment
 from xct_components.inferers.columns import ColumnWindow, column_windows
@@ -34,7 +35,8 @@ UNTILED_VOXELS = 256**3
 #: that cut 512 x 604 voxels across the rays, 352 computes the fewest voxels twice (four columns, 1.4 times the volume).
 USUAL_COLUMN, USUAL_OVERLAP = 352, 96
 
-Mode = Literal["mean", "sample"]
+Mode = Literal["mean", "sample", "member"]
+MODES: tuple[Mode, ...] = ("mean", "sample", "member")
 #: Called with (network evaluations done, evaluations in all).
 OnStep = Callable[[int, int], None]
 
@@ -42,8 +44,8 @@ OnStep = Callable[[int, int], None]
 class StageResult(NamedTuple):
     """B samples, V views; on the device of the network.
 
-    ``volume_hu``: (B, 1, D, H, W). ``std_hu``: likewise, see ``stated_deviation``; None for a single draw, and where neither
-    bent CTs nor samples tell it of every patient. ``prior_hu``: what the stage started from. ``film_error``: (B, V)
+    ``volume_hu``: (B, 1, D, H, W). ``std_hu``: likewise, see ``stated_deviation``; None for a single draw or member, and where
+    neither bent CTs nor samples tell it of every patient. ``prior_hu``: what the stage started from. ``film_error``: (B, V)
     ||DRR(volume) - film|| / ||film||. ``bent``: per sample the CTs of other patients that its films bent, of the first stage.
     """
 
@@ -60,8 +62,10 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
     Args:
         steps: network evaluations of a sample; 4 or more are worth having.
         samples: how many volumes are drawn; two or more tell of the standard deviation.
-        mode: "mean": the volume is the posterior's mean in one network evaluation; "sample": the mean of the samples drawn.
-        seed: of the noise. Noise belongs to the whole volume: the same for any columns, and for every sample of a batch.
+        mode: "mean": the volume is the posterior's mean in one network evaluation; "sample": the mean of the samples drawn;
+            "member": one of the CTs that the films bent, not their mean, where the first stage starts; one evaluation.
+        seed: of the noise. Noise belongs to the whole volume: the same for any columns, and for every sample of a batch. Of
+            members the number: 0 is the one that bends with the least energy.
         consistency: how far the films are to be believed, for all samples.
         column: side in voxels of the full-depth columns that are denoised one by one, a multiple of the network's
             ``coarsest``; None: one piece up to 256³ voxels, else columns of 352.
@@ -90,8 +94,10 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
     ) -> None:
         if steps < 1 or samples < 1:
             raise ValueError(f"steps and samples must be at least 1, got {steps} and {samples}; 4 steps give a sample")
-        if mode not in ("mean", "sample"):
-            raise ValueError(f'mode must be "mean" or "sample", got {mode!r}')
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+        if mode == "member" and samples > 1:
+            raise ValueError(f"samples must be 1 in mode member, which draws none, got {samples}; other seeds are other members")
         self.steps, self.samples, self.mode, self.seed = steps, samples, mode, seed
         self.consistency: Consistency = HardConsistency() if consistency is None else consistency
         self.column, self.overlap, self.residual_std, self.body_share = column, overlap, residual_std, body_share
@@ -100,11 +106,11 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
     @property
     def evaluations(self) -> int:
         """Network evaluations of one call, columns counted together."""
-        return (self.mode == "mean") + self._chains * self.steps
+        return (self.mode != "sample") + self._chains * self.steps
 
     @property
     def _chains(self) -> int:
-        return 0 if self.mode == "mean" and self.samples == 1 else self.samples
+        return 0 if self.mode != "sample" and self.samples == 1 else self.samples
 
     @torch.no_grad()
     def __call__(
@@ -128,13 +134,14 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
             beams: V exposures per sample; by default PA films over the fields.
             coarse_hu: (B, 1, d, h, w) the previous stage's volume, edge to edge on the same fields.
             bent: the CTs that the films bent, of an earlier call or stage; None: the stage bends those that it holds.
-            chain: number of the first sample; others have other noise.
+            chain: number of the first sample; others have other noise, or are other members.
             on_step: called after every network evaluation.
 
         Raises:
             ValueError: if a stage that needs a coarse volume has none, or shapes do not fit.
+            UsageFailure: for a member where films bend no CTs.
         """
-        work = self.prepared(inputs, network, fields=fields, beams=beams, coarse_hu=coarse_hu, bent=bent)
+        work = self.prepared(inputs, network, fields=fields, beams=beams, coarse_hu=coarse_hu, bent=bent, chain=chain)
         done = 0
 
         def step() -> None:
@@ -144,13 +151,13 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
                 on_step(done, self.evaluations)
 
         drawn = VolumeStatistics()
-        mean_hu = self.mean(work, step) if self.mode == "mean" else None
+        mean_hu = self.mean(work, step) if self.mode != "sample" else None
         for number in range(self._chains):
             drawn.add(self.sample(work, chain + number, step))
         volume_hu = drawn.mean if mean_hu is None else mean_hu
         prior_hu, films, whole, known = cropped(work.prior_hu, work.fields[0].shape), work.films, work.fields, work.bent
         del work  # with its conditions: a full-size volume is 640 MB
-        is_mean = mean_hu is not None or drawn.count > 1
+        is_mean = self.mode == "mean" or drawn.count > 1
         std_hu = self._stated(volume_hu, drawn, whole, known, network, inputs.shape[1]) if is_mean else None
         return StageResult(volume_hu, std_hu, prior_hu, film_errors(volume_hu, films, whole)[0], known)
 
@@ -163,6 +170,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         beams: Sequence[Sequence[Beam]] | None = None,
         coarse_hu: Tensor | None = None,
         bent: Sequence[BentCts | None] | None = None,
+        chain: int = 0,
     ) -> StageWork:
         """Prior and conditions, once for all samples; arguments as for the call."""
         _require_inputs(film, network, coarse_hu)
@@ -176,7 +184,8 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         if bent is None and coarse is None:
             bent = network.bent_cts(SeenFilms(films.seen, films.seen_beams), whole, believed)
         known: list[BentCts | None] = [None] * count if bent is None else list(bent)
-        prior_hu = network.prior_hu(films.measured, whole, films.measured_beams, believed, coarse, bent=known)
+        start = self._members(known, chain) if self.mode == "member" and coarse is None else known
+        prior_hu = network.prior_hu(films.measured, whole, films.measured_beams, believed, coarse, bent=start)
         prior_hu = padded_volume(prior_hu, padded[0].shape)
         conditions = network.condition(films.seen, padded, films.seen_beams, prior_hu)
         windows = self._windows(padded[0].shape, network.network)
@@ -208,6 +217,16 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         times = sampling_times(self.steps, residual_std=self.residual_std)
         residual = dpm_solver_pp_2m(denoise, self._noise(work, chain), times, residual_std=self.residual_std)
         return cropped(self._volume_hu(work, residual), work.fields[0].shape)
+
+    def _members(self, bent: Sequence[BentCts | None], chain: int) -> list[BentCts | None]:
+        """Of each sample one member in place of the mean."""
+        held = [one for one in bent if one is not None]
+        if len(held) < len(bent):
+            raise UsageFailure(
+                "a member is a CT that the film bends, and here is none: the weights hold no CTs, or no frontal film is believed; "
+                "ask for the mean or a sample"
+            )
+        return [one._replace(mu_per_mm=one.member_per_mm((self.seed + chain) % one.patients)) for one in held]
 
     def _stated(
         self,

@@ -44,15 +44,22 @@ class BentCts(NamedTuple):
     """What K CTs of other patients say of one patient, once films have bent them.
 
     ``mu_per_mm``: (1, 1, d, h, w) their mean, per mm, >= 0, those counting most at each place that show there what the films
-    show. ``mean_hu`` and ``variance_hu2``: (1, 1, D, H, W) of the K, each counting alike, on ``grid``; the variance is 0 for
-    one alone. ``patients``: K.
+    show. ``members_per_mm``: (K, 1, D, H, W) each of them, moved likewise towards what the films show, on ``grid``; first the
+    one that was bent with the least energy. ``mean_hu`` and ``variance_hu2``: (1, 1, D, H, W) of the K, each counting alike, on
+    ``grid``; the variance is 0 for one alone. ``patients``: K.
     """
 
     mu_per_mm: Float[Tensor, "1 1 d h w"]
+    members_per_mm: Float[Tensor, "k 1 fd fh fw"]
     mean_hu: Float[Tensor, "1 1 fd fh fw"]
     variance_hu2: Float[Tensor, "1 1 fd fh fw"]
     grid: VolumeGrid
     patients: int
+
+    def member_per_mm(self, number: int) -> Float[Tensor, "1 1 d h w"]:
+        """One of the members, 0 to K - 1, on the voxels of ``mu_per_mm``: sharp, as a mean is not."""
+        one, size = self.members_per_mm[number : number + 1], self.mu_per_mm.shape[2:]
+        return one if one.shape[2:] == size else F.interpolate(one, size=size, mode="trilinear")
 
 
 class MultiAtlas(nn.Module):
@@ -169,17 +176,18 @@ class MultiAtlas(nn.Module):
 
     def _bent(self, others: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam], size: Sequence[int]) -> BentCts:
         grid, frontal = field.resampled(others.shape[2:]), self._aligned(others, films, field, beams, 0)
-        bent = _read(others, _frontal_places(frontal, grid.shape))
+        bent, energy = _read(others, _frontal_places(frontal, grid.shape)), frontal.energy
         if len(beams) > 1:
             lateral = self._aligned(bent, films, field, beams, 1)
-            bent = _read(others, _frontal_places(frontal, grid.shape, lateral.displacement[..., 1]))
-        mean = _fused(bent, films, field, beams)
+            bent, energy = _read(others, _frontal_places(frontal, grid.shape, lateral.displacement[..., 1])), energy + lateral.energy
+        mean, members = _fused(bent, films, field, beams).tensor_split([1])
         if mean.shape[2:] != tuple(size):
             mean = F.interpolate(mean, size=tuple(size), mode="trilinear")
         bent_hu = mu_per_mm_to_hu(bent)
         mean_hu = bent_hu.mean(0, keepdim=True)
         squares_hu2 = (bent_hu - mean_hu).square().sum(0, keepdim=True)
-        return BentCts(mean, mean_hu, squares_hu2 / max(len(bent) - 1, 1), grid, len(bent))
+        likeliest_first = members[energy.argsort(stable=True)]
+        return BentCts(mean, likeliest_first, mean_hu, squares_hu2 / max(len(bent) - 1, 1), grid, len(bent))
 
     def _aligned(self, others: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam], view: int) -> FilmAlignment:
         """The films of the CTs, taken as the given one was, bent to it."""
@@ -201,15 +209,19 @@ def _seen(volumes: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Bea
 
 
 def _fused(bent: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam]) -> Tensor:
-    """The mean of bent CTs, moved towards those that show at each place what the films show; a place is a ray, all along it."""
+    """(1 + K, 1, D, H, W): the mean of K bent CTs, and each of them, moved to what the films show; a place is a ray, all along it.
+
+    Each is moved within what sets the K apart, towards those that show at that place what it lacks.
+    """
     mean, spacing_mm = bent.mean(0, keepdim=True), field.resampled(bent.shape[2:]).spacing_mm
-    apart = bent - mean
+    apart, moved = bent - mean, torch.cat([mean, bent])
     for view in range(len(beams)):
-        own, given = _seen(torch.cat([bent, mean]), films, field, beams, view)
+        own, given = _seen(torch.cat([bent, moved]), films, field, beams, view)
         pixel_mm = [mm for axis, mm in enumerate(spacing_mm) if axis != AXES[view]]
-        weights = film_weights(own[:-1], given - own[-1], pixel_mm).unsqueeze(AXES[view] + 1)[:, None]
-        mean = mean + (weights * apart).sum(0, keepdim=True)
-    return mean.clamp_min(0.0)
+        weights = film_weights(own[: len(bent)], given - own[len(bent) :], pixel_mm)
+        along_rays = weights.unsqueeze(AXES[view] + 2)[:, :, None]
+        moved = moved + torch.stack([(one * apart).sum(0) for one in along_rays])
+    return moved.clamp_min(0.0)
 
 
 def _mu_per_mm(byte: Tensor) -> Tensor:

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from xct_components.report import DIFFERENCE, FILM_WINDOW, SCALE_BAR_MM, STD_WINDOW_HU, WARNING, WINDOWS_HU, compared_film
+from xct_components.report import (
+    DIFFERENCE,
+    FILM_WINDOW,
+    MEMBER_WINDOW,
+    SCALE_BAR_MM,
+    STD_WINDOW_HU,
+    WARNING,
+    WINDOWS_HU,
+    compared_film,
+    estimate_name,
+    shown_members,
+)
 from xct_components.report_page.embedded_volume import EmbeddedVolume, embedded_volume
 from xct_components.report_page.markup import asset, data_block, escaped, notice, page, script_text
 from xct_components.report_page.pictures import DIVERGING, GREY, HEAT, Picture, data_uri
@@ -25,9 +36,15 @@ PRESETS_HU = {**WINDOWS_HU, "soft tissue": (-75.0, 175.0), "bone": (-500.0, 1300
 LEAST_STD_HU = 50.0
 #: The deviation is smooth: blocks of 2 voxels, steps of 8 HU.
 STD_BLOCK, STD_STEP_HU = 2, 8
+#: Of a member, whose CT had voxels of 5 mm, blocks of 2 voxels show as much.
+MEMBER_COPY = {"least_block": 2, "finest_step_hu": 8}
 _MEANING = (
     "The film fixes the sum along each ray. Where along it things lie comes from CTs of other patients and networks that have "
     "learned from such: findings may be missing, misplaced or invented."
+)
+_MEMBERS_MEANING = (
+    "The CT is a mean, blurred where the film leaves depth open. A possible CT is one of those other patients' CTs, bent until it "
+    "explains the film: as sharp as a CT, and on average further from the truth."
 )
 
 
@@ -54,9 +71,10 @@ def _header(ct: GeneratedCt, film: str) -> str:
     spacing = " x ".join(f"{mm:g}" for mm in sorted(set(ct.field.spacing_mm)))
     shown, raw = (", ".join(f"{error:.1%}" for error in errors) for errors in (ct.shown_film_error, ct.film_error))
     scale = "on the film's own scale" if ct.film.exact else f"after gain and offset; {raw} before"
-    kind = "posterior mean" if settings["mode"] == "mean" else "sampled"
+    kind = estimate_name(settings)
     drawn = f"{settings['samples']} sample{'s' if settings['samples'] > 1 else ''}, seed {settings['seed']}"
     drawn = "no samples drawn" if settings["mode"] == "mean" and settings["samples"] == 1 else drawn
+    drawn = f"number {settings['seed']}" if settings["mode"] == "member" else drawn
     sure = [] if ct.typical_std_hu is None else [("uncertainty", f"± {ct.typical_std_hu:.0f} HU", "median over the body")]
     cards = (
         ("film error", shown, scale),
@@ -121,12 +139,15 @@ def _figure(picture: Picture, title: str, note: str) -> str:
 
 def _volume(ct: GeneratedCt, has_viewer: bool) -> str:
     still = "".join(_plane_figures(ct.volume[0].as_subclass(Tensor), ct, name, WINDOWS_HU[name]) for name in WINDOWS_HU)
+    for name, member in shown_members(ct).items():
+        still += _plane_figures(member, ct, f"{name}, {MEMBER_WINDOW}", WINDOWS_HU[MEMBER_WINDOW])
     if ct.std is not None:
         still += _plane_figures(ct.std[0].as_subclass(Tensor), ct, ct.std_title, STD_WINDOW_HU, HEAT)
     missing = "" if has_viewer else f'<p class="missing">No viewer in this page: {escaped(HOW_TO_GET)}, then run again.</p>'
-    moving = _viewer(ct.std is not None) if has_viewer else ""
+    moving = _viewer(ct) if has_viewer else ""
+    meaning = f"{_MEANING} {_MEMBERS_MEANING}" if ct.members else _MEANING
     return (
-        f'<section aria-labelledby="ct"><h2 id="ct">The CT</h2><p class="meaning">{escaped(_MEANING)}</p>{missing}{moving}'
+        f'<section aria-labelledby="ct"><h2 id="ct">The CT</h2><p class="meaning">{escaped(meaning)}</p>{missing}{moving}'
         f'<div id="still" class="three">{still}</div></section>'
     )
 
@@ -149,7 +170,7 @@ def _plane_figures(
     )
 
 
-def _viewer(has_std: bool) -> str:
+def _viewer(ct: GeneratedCt) -> str:
     """The controls and canvases; the script shows them once they work."""
     windows = "".join(
         f'<button type="button" data-window="{name}" aria-pressed="false" title="{low:g} to {high:g} HU">'
@@ -164,7 +185,19 @@ def _viewer(has_std: bool) -> str:
         '<fieldset><legend>Uncertainty</legend><button type="button" id="std-toggle" aria-pressed="false">Show</button>'
         '<label>opacity <input type="range" id="std-opacity" min="0" max="100" value="60"></label></fieldset>'
     )
-    return asset("viewer.html").format(windows=windows, shows=shows, std=std if has_std else "", warning=WARNING)
+    members = [(_member_id(number), f"Possible {number}", name) for number, name in enumerate(shown_members(ct), start=1)]
+    volumes = "".join(
+        f'<button type="button" data-volume="{name}" aria-pressed="false" title="{escaped(title)}">{escaped(label)}</button>'
+        for name, label, title in (("ct", "CT", estimate_name(ct.record["settings"])), *members)
+    )
+    volumes = f"<fieldset><legend>Volume</legend>{volumes}</fieldset>" if ct.members else ""
+    std = std if ct.std is not None else ""
+    return asset("viewer.html").format(volumes=volumes, windows=windows, shows=shows, std=std, warning=WARNING)
+
+
+def _member_id(number: int) -> str:
+    """Name of a member in the page's data."""
+    return f"member_{number}"
 
 
 def _facts(ct: GeneratedCt, has_viewer: bool) -> str:
@@ -185,6 +218,8 @@ def _facts(ct: GeneratedCt, has_viewer: bool) -> str:
 def _data(ct: GeneratedCt) -> str:
     """What the viewer's script reads."""
     volumes = {"ct": embedded_volume(ct.volume[0].as_subclass(Tensor), ct.field)}
+    for number, member in enumerate(shown_members(ct).values(), start=1):
+        volumes[_member_id(number)] = embedded_volume(member, ct.field, **MEMBER_COPY)
     if ct.std is not None:
         std = ct.std[0].as_subclass(Tensor)
         volumes["std"] = embedded_volume(std, ct.field, least_block=STD_BLOCK, finest_step_hu=STD_STEP_HU)
@@ -194,7 +229,7 @@ def _data(ct: GeneratedCt) -> str:
         "std_window": (LEAST_STD_HU, STD_WINDOW_HU[1]),
         "warning": WARNING,
         "scale_bar_mm": SCALE_BAR_MM,
-        "shown": _shown(volumes["ct"]),
+        "shown": {name: _shown(volume, name) for name, volume in volumes.items()},
     }
     blocks = [data_block("facts", "application/json", json.dumps(facts))]
     blocks += [data_block(f"voxels-{name}", "text/plain", volume.voxels) for name, volume in volumes.items()]
@@ -205,8 +240,8 @@ def _volume_facts(volume: EmbeddedVolume) -> dict[str, Any]:
     return {"header": volume.header, "shape": volume.shape, "spacing_mm": volume.spacing_mm}
 
 
-def _shown(volume: EmbeddedVolume) -> str:
-    """How coarse the page's copy of the CT is."""
+def _shown(volume: EmbeddedVolume, name: str) -> str:
+    """How coarse the page's copy of a volume is."""
     voxels, mm = " x ".join(map(str, volume.shape)), " x ".join(f"{mm:g}" for mm in sorted(set(volume.spacing_mm)))
     of = "every voxel" if volume.block == 1 else f"means of {volume.block} x {volume.block} x {volume.block} of its voxels"
-    return f"Shown: {voxels} voxels of {mm} mm ({of}), HU in steps of {volume.step_hu}; ct.nii.gz holds all."
+    return f"Shown: {voxels} voxels of {mm} mm ({of}), HU in steps of {volume.step_hu}; {name}.nii.gz holds all."

@@ -40,7 +40,7 @@
 
   // Means of 2 x 2 x 2 voxels for the solid: an eighth of the work, and less noise on its surface.
   function halved({ header, steps, shape }) {
-    if (Math.min(...shape) < 128) return { header, steps, shape };
+    if (Math.min(...shape) <= 128) return { header, steps, shape };
     const [planes, rows, cols] = shape, small = shape.map((size) => size >> 1);
     const means = new Int16Array(small[0] * small[1] * small[2]);
     let to = 0;
@@ -136,11 +136,11 @@
 
   const valueAt = (image, mm) => Math.round(image.getValue(...image.mm2vox(mm)));
 
-  function tell(mm, ct, std) {
+  function tell(mm, shown, std) {
     byId("at-x").textContent = side(mm[0], "R", "L");
     byId("at-y").textContent = side(mm[1], "A", "P");
     byId("at-z").textContent = side(mm[2], "H", "F");
-    byId("hu").textContent = `${valueAt(ct, mm)} HU${std ? ` \u00b1 ${valueAt(std, mm)}` : ""}`;
+    byId("hu").textContent = `${valueAt(shown, mm)} HU${std ? ` \u00b1 ${valueAt(std, mm)}` : ""}`;
   }
 
   function goTo(viewer, mm) {
@@ -171,7 +171,8 @@
 
   async function showPlanes(ct, std) {
     const viewer = await attached(byId("planes"), { multiplanarShowRender: 0, dragMode: 2, tileMargin: 0 }, markPlanes);
-    viewer.onLocationChange = (location) => tell(location.mm, ct, std);
+    // The deviation is that of the mean alone.
+    viewer.onLocationChange = (location) => tell(location.mm, viewer.volumes[0], viewer.volumes[0] === ct ? std : null);
     viewer.addVolume(ct);
     const narrow = window.matchMedia("(max-width: 760px)");
     const layOut = () => viewer.setMultiplanarLayout(narrow.matches ? 1 : 3);
@@ -211,6 +212,33 @@
     opacity.addEventListener("change", lay);
   }
 
+  // Another volume in place of the one that is shown, in the same window; what is laid over it comes down first.
+  function replaceFirst(viewer, image) {
+    const [before, ...above] = viewer.volumes;
+    const mm = viewer.frac2mm(viewer.scene.crosshairPos, 0, true).slice(0, 3);
+    for (const one of [...above].reverse()) viewer.removeVolume(one);
+    viewer.removeVolume(before);
+    [image.cal_min, image.cal_max] = [before.cal_min, before.cal_max];
+    for (const one of [image, ...above]) viewer.addVolume(one);
+    goTo(viewer, mm);
+  }
+
+  function connectVolumes(planes, ct, voxels) {
+    const buttons = [...document.querySelectorAll("[data-volume]")], made = { ct }, unpackedOf = { ct: voxels };
+    if (!buttons.length) return;
+    choices(buttons, async (button) => {
+      const name = button.dataset.volume;
+      unpackedOf[name] = unpackedOf[name] || await unpacked(name);
+      made[name] = made[name] || await imageOf(unpackedOf[name], name, "gray", ...Object.values(facts.presets)[0]);
+      if (button.getAttribute("aria-pressed") !== "true") return;
+      replaceFirst(planes, made[name]);
+      solidOf.voxels = unpackedOf[name];
+      if (solidOf.show) await solidOf.show();
+      byId("shown").textContent = facts.shown[name];
+      root.dataset.volume = name;
+    });
+  }
+
   function listen(planes) {
     const moves = {
       ArrowLeft: [1, 0, 0], ArrowRight: [-1, 0, 0], ArrowUp: [0, 0, 1], ArrowDown: [0, 0, -1], PageUp: [0, 1, 0], PageDown: [0, -1, 0],
@@ -227,6 +255,9 @@
     follow();
   }
 
+  // What the solid shows; it is made once it is seen.
+  const solidOf = { voxels: null, show: null, name: Object.keys(SOLIDS)[0] };
+
   function connectSolid(solid) {
     const solids = Object.keys(SOLIDS).map((name) => {
       const button = document.createElement("button");
@@ -237,6 +268,7 @@
     });
     choices(solids, (button) => {
       const colours = SOLIDS[button.dataset.solid];
+      solidOf.name = button.dataset.solid;
       solid.volumes[0].cal_min = colours.min;
       solid.volumes[0].cal_max = colours.max;
       solid.setColormap(solid.volumes[0].id, `xct-${button.dataset.solid}`);
@@ -249,10 +281,16 @@
     });
   }
 
-  async function showSolid(voxels) {
+  async function showSolid() {
     const viewer = await attached(byId("solid"), { isOrientCube: true, sliceType: 4 }, markSolid);
     for (const [name, colours] of Object.entries(SOLIDS)) viewer.addColormap(`xct-${name}`, colours);
-    viewer.addVolume(await imageOf(halved(voxels), "solid", "xct-body", SOLIDS.body.min, SOLIDS.body.max));
+    solidOf.show = async () => {
+      const { min, max } = SOLIDS[solidOf.name];
+      const image = await imageOf(halved(solidOf.voxels), "solid", `xct-${solidOf.name}`, min, max);
+      if (viewer.volumes.length) viewer.removeVolume(viewer.volumes[0]);
+      viewer.addVolume(image);
+    };
+    await solidOf.show();
     viewer.setRenderAzimuthElevation(160, 12);
     viewer.setScale(1.15);
     connectSolid(viewer);
@@ -260,11 +298,11 @@
   }
 
   // The solid waits until it is seen: it costs as much as all the rest.
-  function showSolidOnceSeen(voxels) {
+  function showSolidOnceSeen() {
     const watch = new IntersectionObserver((seen) => {
       if (!seen.some((entry) => entry.isIntersecting)) return;
       watch.disconnect();
-      showSolid(voxels).then(() => { root.dataset.solid = "ready"; }, (error) => { root.dataset.solid = `failed: ${error.message}`; });
+      showSolid().then(() => { root.dataset.solid = "ready"; }, (error) => { root.dataset.solid = `failed: ${error.message}`; });
     });
     watch.observe(byId("solid"));
   }
@@ -272,21 +310,23 @@
   try {
     if (!document.createElement("canvas").getContext("webgl2")) throw new Error("this browser has no WebGL2");
     const voxels = await unpacked("ct");
+    solidOf.voxels = voxels;
     const ct = await imageOf(voxels, "ct", "gray", ...Object.values(facts.presets)[0]);
     const std = facts.volumes.std ? await imageOf(await unpacked("std"), "std", "inferno", ...facts.std_window) : null;
     byId("viewer").hidden = false;
     const planes = await showPlanes(ct, std);
     connectPlanes(planes);
+    connectVolumes(planes, ct, voxels);
     if (std) {
       std.colormapType = 1;
       connectStd(planes, std);
     }
-    byId("shown").textContent = facts.shown;
+    byId("shown").textContent = facts.shown.ct;
     goTo(planes, planes.frac2mm([0.5, 0.5, 0.5], 0, true).slice(0, 3));
     listen(planes);
     planes.start();
     root.dataset.viewer = "ready";
-    showSolidOnceSeen(voxels);
+    showSolidOnceSeen();
   } catch (error) {
     byId("viewer").hidden = true;
     byId("failed").hidden = false;
