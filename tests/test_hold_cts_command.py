@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from tests.evaluation.made_prepared import made_ct, write_prepared
 from tests.inferers.tiny_stages import SIZES, network_def, write_bundles
@@ -16,8 +17,9 @@ from xct_components.cascade import UnifiedHybridViTCascade
 from xct_components.data.file_hash import file_sha256
 from xct_components.evaluation.held_out_case import held_out_case
 from xct_components.failures import ExitCode
+from xct_components.networks.ct_detail import DETAIL_STEP_HU
 from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
-from xct_components.networks.multi_atlas import BYTE_LOWEST_HU, BYTE_STEP_HU, MultiAtlas, key_of
+from xct_components.networks.multi_atlas import BYTE_LOWEST_HU, BYTE_STEP_HU, MultiAtlas, as_held, hu_of_held, key_of
 from xct_components.physics.consistency import NoConsistency
 
 
@@ -75,6 +77,32 @@ def test_weights_hold_as_many_as_were_asked_for_whatever_the_configuration_says(
     (stage,) = UnifiedHybridViTCascade.from_pretrained(bundles, stages=1).stages
     assert stage.multi_atlas is not None
     assert stage.multi_atlas.key.tolist() == [key_of("train-a")]
+
+
+def test_stage_2_holds_the_detail_of_the_same_cts_and_of_no_others(prepared, bundles, capsys):
+    config, weights = bundles / "stage2" / "configs" / "inference.json", bundles / "stage2" / "models" / "model.pt"
+    config.write_text(json.dumps({"network_def": network_def(SIZES[1], needs_coarse=True, holds_detail=True)}))
+    before = torch.load(weights, weights_only=True)
+    assert run(prepared, bundles) == ExitCode.OK
+    assert "stage 2: detail of 2 CTs" in capsys.readouterr().out
+    first, second = UnifiedHybridViTCascade.from_pretrained(bundles, stages=2).stages
+    assert first.multi_atlas is not None
+    assert second.detail is not None
+    assert second.detail.key.tolist() == first.multi_atlas.key.tolist() == [key_of("train-a"), key_of("train-b")]
+    for name, marker_hu in (("train-a", -300.0), ("train-b", 160.0)):
+        detail, ct_hu = second.detail.of(key_of(name)), made_ct(marker_hu, SIZES[1])[0]
+        assert detail is not None
+        coarse = F.interpolate(hu_of_held(as_held(ct_hu.float(), (SIZES[0],) * 3)), size=ct_hu.shape[2:], mode="trilinear")
+        # rounded to half a step, and NIfTI to whole HU
+        assert float((coarse + detail - ct_hu).abs().amax()) <= DETAIL_STEP_HU / 2 + 1.0
+    after = torch.load(weights, weights_only=True)
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name].float(), tensor.float(), rtol=1e-3, atol=1e-6)  # written in half precision
+    document = json.loads(weights.with_suffix(".json").read_text())
+    assert (document["sha256"], document["detail_of_cts"], "std_factors" in document) == (file_sha256(weights), 2, False)
+    assert run(prepared, bundles, "--without", "train-a", "--detail", "False") == ExitCode.OK
+    assert "stage 2: detail of 0 CTs" in capsys.readouterr().out
+    assert len(torch.load(weights, weights_only=True)["detail.packed"]) == 0
 
 
 def test_later_stages_forget_factors_that_were_measured_with_other_cts(prepared, bundles):

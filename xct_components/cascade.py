@@ -117,8 +117,8 @@ class UnifiedHybridViTCascade:
             lateral: file of a lateral film of the same patient; both real (calibrated), or both simulated from one CT.
             steps: network evaluations of a sample.
             samples: volumes to draw; from two on they too tell of the standard deviation, which bent CTs tell without any.
-            mode: "mean" (one network evaluation a stage, closest on average), "sample" (the network's diffusion) or "member" (one
-                of the CTs that the film bent, made to explain it: as sharp as a CT, its depth another patient's).
+            mode: "mean" (one network evaluation a stage, closest on average), "sample" (the network's diffusion) or "member"
+                (one of the CTs that the film bent, made to explain it: as sharp as a CT, its depth another patient's).
             members: so many single members to make beside the volume, each in a pass of its own.
             seed: of the noise, and number of the first member, 0 being the one that bends with the least energy; the same seed
                 gives the same voxels on the same machine.

@@ -60,8 +60,8 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
         samples: volumes to draw; from two on the standard deviation counts how they differ too, which takes so many times as
             long.
         steps: network evaluations of a sample.
-        mode: mean (closest on average, one evaluation a stage); sample (by the network's diffusion); or member, one of the CTs of
-            other patients that the film bends, made to explain it - as sharp as a CT, and further from the truth than the mean.
+        mode: mean (closest on average, one evaluation a stage); sample (by the network's diffusion); or member, one of the CTs
+            of other patients that the film bends, made to explain it - as sharp as a CT, further from the truth than the mean.
         members: write so many members beside the CT, member_1.nii.gz and so on, and show them. Each takes a pass of its own.
         std: write how sure it is of each voxel, as a standard deviation in HU. A single sample has none; nor has a mean
             without samples if the weights hold no CTs.

@@ -40,9 +40,7 @@ BYTES_PER_VOXEL = {CT_FILE: 2, **dict.fromkeys(MEMBER_FILES, 2), STD_FILE: 2, DI
 GZIP_LEVEL = 1
 
 
-def free_targets(
-    folder: Path, formats: Sequence[str], *, with_std: bool, overwrite: bool, members: int = 0
-) -> dict[str, Path]:
+def free_targets(folder: Path, formats: Sequence[str], *, with_std: bool, overwrite: bool, members: int = 0) -> dict[str, Path]:
     """What to write, once it is clear that it can be written and that nothing is lost by it.
 
     Args:

@@ -32,7 +32,7 @@ _WIDTH_INCH, _MARGIN_INCH, _GAP_INCH, _HEADER_INCH, _TITLE_INCH, _FOOTER_INCH = 
 
 
 def write_preview(path: Path, ct: GeneratedCt) -> None:
-    """A PNG: film, DRR of the CT and their difference; coronal, axial and sagittal planes in two windows, of members and the std.
+    """A PNG: film, DRR of the CT and their difference; planes of the CT in two windows, of members, of the std.
 
     The patient's right is on the viewer's left.
 

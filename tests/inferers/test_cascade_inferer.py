@@ -13,7 +13,7 @@ import torch
 from monai.data import MetaTensor, decollate_batch
 from torch import Tensor
 
-from tests.inferers.tiny_stages import chest_hu, tiny_stage
+from tests.inferers.tiny_stages import FIELD_MM, chest_hu, held_voxels_mm, tiny_stage
 from xct_components.failures import RefusedInput, UnreadableInput, UsageFailure
 from xct_components.geometry import VolumeGrid, chest_beam_covering
 from xct_components.inferers.cascade import CascadeInferer
@@ -23,6 +23,7 @@ from xct_components.inferers.memory_needed import available_bytes, needed_bytes
 from xct_components.inferers.resampled_volume import on_field
 from xct_components.inferers.stated_deviation import stated_deviation
 from xct_components.networks.deviation_factors import NO_SAMPLES, DeviationFactors, FilmsSeen, MeasuredFactor
+from xct_components.networks.multi_atlas import key_of
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.consistency import HardConsistency, NoConsistency
 from xct_components.physics.projector import project
@@ -118,6 +119,30 @@ def test_members_come_beside_a_mean_that_does_not_know_of_them():
     for member, one in zip(result.members_hu, by_itself, strict=True):
         assert member.dtype == torch.int16
         assert torch.equal(member, one.volume_hu.round().to(torch.int16))
+
+
+def test_a_member_has_the_detail_of_its_ct_and_the_mean_none():
+    fine = VolumeGrid.chest((32, 32, 32), FIELD_MM / 32)
+    plain, detailed = (tiny_stage(32, needs_coarse=True, seed=1, holds_detail=True) for _ in range(2))
+    assert detailed.detail is not None
+    assert HOLDING.multi_atlas is not None
+    rough = 200.0 * torch.randn((1, 1, 32, 32, 32), generator=torch.Generator().manual_seed(0))
+    first, second, third = (f"in {mm} mm" for mm in held_voxels_mm(3))
+    detailed.detail.measure([(first, chest_hu(fine) + rough), (third, chest_hu(fine) + rough)])
+    without, with_it = (CascadeInferer([HOLDING], members=3).run(FILM, stage) for stage in (plain, detailed))
+    assert torch.equal(with_it.volume_hu, without.volume_hu)
+    for number, key in enumerate(_keys_in_order()):
+        sharper = [float(one.members_hu[number].float().diff(dim=2).square().mean()) for one in (without, with_it)]
+        assert (sharper[1] > 1.1 * sharper[0]) == (key != key_of(second))
+        assert torch.equal(with_it.members_hu[number], without.members_hu[number]) == (key == key_of(second))
+
+
+def _keys_in_order() -> list[int]:
+    """Whose the members are."""
+    seen: list[Any] = []
+    CascadeInferer([HOLDING]).run(FILM, SECOND, on_stage=lambda *what: seen.append(what[1]))
+    keys: list[int] = seen[0].bent[0].keys.tolist()
+    return keys
 
 
 def test_members_are_counted_as_passes_and_refused_before_the_mean_is_finished():

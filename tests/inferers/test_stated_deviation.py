@@ -18,7 +18,9 @@ GRID = VolumeGrid.chest((SIDE,) * 3, 320.0 / SIDE)
 
 
 def bent_of(mean_hu: Tensor, variance_hu2: Tensor, patients: int, grid: VolumeGrid = GRID) -> BentCts:
-    return BentCts(torch.zeros_like(mean_hu), torch.zeros(patients, 1, *mean_hu.shape[2:]), mean_hu, variance_hu2, grid, patients)
+    members, keys = torch.zeros(patients, 1, *mean_hu.shape[2:]), torch.arange(1, patients + 1)
+    still = torch.zeros(patients, *mean_hu.shape[2:], 3)
+    return BentCts(torch.zeros_like(mean_hu), members, keys, still, mean_hu, variance_hu2, grid, patients)
 
 
 def of_patients(patients_hu: Tensor) -> BentCts:

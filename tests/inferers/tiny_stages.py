@@ -21,7 +21,12 @@ LOUDNESS = 0.05
 
 
 def network_def(
-    size: int, *, needs_coarse: bool = False, window: tuple[int, int, int] | None = None, atlas_cts: int = 0
+    size: int,
+    *,
+    needs_coarse: bool = False,
+    window: tuple[int, int, int] | None = None,
+    atlas_cts: int = 0,
+    holds_detail: bool = False,
 ) -> dict[str, Any]:
     """A stage of ``size``³ voxels over 320 mm, patch 2, two levels, as a bundle writes it; ``coarsest`` is 4."""
     networks = "xct_components.networks"
@@ -44,6 +49,7 @@ def network_def(
         "embedding": EMBEDDING,
         "depth_bins": 16,
         "atlas_cts": atlas_cts,
+        "holds_detail": holds_detail,
         "precision": "fp32",
     }
 
@@ -60,9 +66,14 @@ def tiny_stage(size: int = 16, *, seed: int = 0, **how: Any) -> CascadeStage:
             parameter.data = LOUDNESS * torch.randn(parameter.shape, generator=generator)
     stage.atlas.measure([chest_hu(VolumeGrid.chest((32, 32, 32), FIELD_MM / 32), marker=False)])
     if stage.multi_atlas is not None:
-        rooms = [(0.85 + 0.1 * number) * FIELD_MM / 32 for number in range(stage.multi_atlas.count)]
+        rooms = held_voxels_mm(stage.multi_atlas.count)
         stage.multi_atlas.measure((f"in {mm} mm", chest_hu(VolumeGrid.chest((32, 32, 32), mm), marker=False)) for mm in rooms)
     return stage.eval().requires_grad_(False)
+
+
+def held_voxels_mm(count: int) -> list[float]:
+    """Of the chests that a tiny stage holds, called "in MM mm": the voxels that make each so small or large."""
+    return [(0.85 + 0.1 * number) * FIELD_MM / 32 for number in range(count)]
 
 
 def tiny_cascade(atlas_cts: int = 0) -> list[CascadeStage]:

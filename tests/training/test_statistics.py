@@ -15,7 +15,7 @@ from xct_components.networks.multi_atlas import BYTE_LOWEST_HU, BYTE_STEP_HU, ke
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.tissue_groups import tissue_mu_per_mm
 from xct_components.training.prepare_batch import PrepareStageBatch
-from xct_components.training.statistics import measure_statistics
+from xct_components.training.statistics import measure_statistics, patients_to_hold
 
 #: float32 volumes, summed in float64 here and there.
 ROUNDING = 1e-5
@@ -64,6 +64,20 @@ def test_a_stage_keeps_the_cts_of_its_patients_as_they_are() -> None:
     for kept, (_, ct_hu) in zip(held.ct, cases.patients(3), strict=False):
         own = kept.float() * BYTE_STEP_HU + BYTE_LOWEST_HU
         assert float((own - ct_hu.clamp(BYTE_LOWEST_HU, 1526.0)).abs().amax()) <= BYTE_STEP_HU / 2
+
+
+def test_a_later_stage_keeps_the_detail_of_those_whom_the_first_holds() -> None:
+    first, second, cases = small_stage(atlas_cts=3), small_stage(32, needs_coarse=True, holds_detail=True), phantoms(seed=1)
+    assert second.detail is not None
+    assert first.multi_atlas is not None
+    for held, expected in ((["phantom-1", "somebody else"], ["phantom-1"]), ([], [])):
+        first.multi_atlas.measure((name, chest_hu(first.field)) for name in held)
+        second.atlas.tissue.zero_()
+        prepare = PrepareStageBatch(second, [first])
+        measure_statistics(prepare, [drawn(cases)], patients_to_hold(second, prepare.parents, cases))
+        assert second.detail.key.tolist() == [key_of(name) for name in expected]
+    assert [name for name, _ in patients_to_hold(first, [], cases)] == ["phantom-0", "phantom-1"]
+    assert list(patients_to_hold(small_stage(), [], cases)) == []
 
 
 def test_patients_are_told_apart_and_stand_before_phantoms() -> None:

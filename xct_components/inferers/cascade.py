@@ -36,10 +36,9 @@ class CascadeResult(NamedTuple):
 
     ``volume_hu``: (1, 1, D, H, W) of the last stage. ``std_hu``: likewise, see ``stated_deviation``; None for a single draw,
     and where neither bent CTs nor samples tell it. ``field``: where its voxels lie. ``film_error``: per view ||DRR(volume) -
-    film|| / ||film||. ``seconds``: per stage, all samples and members together. ``fitted_film_error``: as ``film_error``, for the gain and
+    film|| / ||film||. ``seconds``: per stage, all passes together. ``fitted_film_error``: as ``film_error``, for the gain and
     offset of the film that fit best. ``std_factor``: see ``DeviationFactors``, 1 where nothing was measured. ``bent_cts``: how
-    many CTs of other patients the films bent. ``members_hu``: of those beside the volume that were asked for, (1, 1, D, H, W)
-    whole HU, int16.
+    many CTs of other patients the films bent. ``members_hu``: those that were asked for, (1, 1, D, H, W) whole HU, int16.
     """
 
     volume_hu: Tensor
@@ -73,7 +72,7 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         ValueError: for a setting that ``StageInferer`` refuses, or more stages than there can be.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings of one run
         self,
         parents: Sequence[CascadeStage] = (),
         *,

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from xct_components.data.cases.random_draws import case_generator
 from xct_components.diffusion.sampler import dpm_solver_pp_2m, sampling_times
-from xct_components.failures import UsageFailure
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.inferers.column_reach import column_reach, window_alignment
 from xct_components.inferers.columns import ColumnWindow, column_windows
 from xct_components.inferers.film_errors import film_errors
+from xct_components.inferers.members import members_of, with_detail
 from xct_components.inferers.stage_films import stage_films
 from xct_components.inferers.stage_work import StageWork, cropped, denoised, grown, padded_volume
 from xct_components.inferers.stated_deviation import stated_deviation
@@ -97,7 +97,9 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
         if mode == "member" and samples > 1:
-            raise ValueError(f"samples must be 1 in mode member, which draws none, got {samples}; other seeds are other members")
+            raise ValueError(
+                f"samples must be 1 in mode member, which draws none, got {samples}; other seeds are other members"
+            )
         self.steps, self.samples, self.mode, self.seed = steps, samples, mode, seed
         self.consistency: Consistency = HardConsistency() if consistency is None else consistency
         self.column, self.overlap, self.residual_std, self.body_share = column, overlap, residual_std, body_share
@@ -184,7 +186,11 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         if bent is None and coarse is None:
             bent = network.bent_cts(SeenFilms(films.seen, films.seen_beams), whole, believed)
         known: list[BentCts | None] = [None] * count if bent is None else list(bent)
-        start = self._members(known, chain) if self.mode == "member" and coarse is None else known
+        start = known
+        if self.mode == "member" and coarse is None:
+            start = [*members_of(known, self.seed + chain)]
+        elif self.mode == "member" and coarse is not None and network.detail is not None:
+            coarse = with_detail(coarse, network.detail, whole, known, self.seed + chain)
         prior_hu = network.prior_hu(films.measured, whole, films.measured_beams, believed, coarse, bent=start)
         prior_hu = padded_volume(prior_hu, padded[0].shape)
         conditions = network.condition(films.seen, padded, films.seen_beams, prior_hu)
@@ -217,16 +223,6 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         times = sampling_times(self.steps, residual_std=self.residual_std)
         residual = dpm_solver_pp_2m(denoise, self._noise(work, chain), times, residual_std=self.residual_std)
         return cropped(self._volume_hu(work, residual), work.fields[0].shape)
-
-    def _members(self, bent: Sequence[BentCts | None], chain: int) -> list[BentCts | None]:
-        """Of each sample one member in place of the mean."""
-        held = [one for one in bent if one is not None]
-        if len(held) < len(bent):
-            raise UsageFailure(
-                "a member is a CT that the film bends, and here is none: the weights hold no CTs, or no frontal film is believed; "
-                "ask for the mean or a sample"
-            )
-        return [one._replace(mu_per_mm=one.member_per_mm((self.seed + chain) % one.patients)) for one in held]
 
     def _stated(
         self,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.networks.atlas import Atlas
+from xct_components.networks.ct_detail import CtDetail
 from xct_components.networks.depth_lifting import DepthLifting, LiftedDepth, lifted_mu_per_mm
 from xct_components.networks.deviation_factors import DeviationFactors
 from xct_components.networks.embeddings import PreviousStageEmbedding
@@ -65,6 +66,7 @@ class CascadeStage(nn.Module):
         depth_bins: of the lifting.
         use_depth_lifting: spread film features by a learned depth distribution; otherwise evenly along rays.
         atlas_cts: CTs of other patients, at most, that films bend to themselves before consistency; 0 starts from the atlas.
+        holds_detail: of the CTs that the first stage holds, what they show on these voxels beyond its own.
         precision: of the network; physics is always float32. "auto" takes bf16 where the processor computes it.
 
     Raises:
@@ -88,6 +90,7 @@ class CascadeStage(nn.Module):
         depth_bins: int = 64,
         use_depth_lifting: bool = True,
         atlas_cts: int = 0,
+        holds_detail: bool = False,
         precision: Precision = "auto",
     ) -> None:
         super().__init__()
@@ -102,6 +105,7 @@ class CascadeStage(nn.Module):
         self.atlas = Atlas()
         size = [min(n, MULTI_ATLAS_SIDE) for n in self.field.shape]
         self.multi_atlas = MultiAtlas(atlas_cts, size) if atlas_cts else None
+        self.detail = CtDetail(self.field.shape) if holds_detail else None
         self.lifting = DepthLifting(encoder_channels[0], depth_bins) if use_depth_lifting else None
         pairs = zip(encoder_channels, network.widths, strict=False)
         self.lifts = nn.ModuleList(FilmLift(film, width, by_depth=use_depth_lifting) for film, width in pairs)

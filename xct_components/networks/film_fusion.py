@@ -7,8 +7,8 @@ The mean m of K volumes x_k is moved within what sets them apart, place by place
 with p_k what sets their films apart from the mean's, e what the given film shows beyond the film of m, and <> a Gaussian mean
 over the place's surroundings. That is an ensemble Kalman filter with localisation (Hunt, Kostelich & Szunyogh, Physica D
 2007;230:112), and fusion with local weights (Iglesias & Sabuncu, Med Image Anal 2015;24:205): what a film shows at one place
-tells of its rays, not of the rest of the chest. The weights 1 / K + w_k sum to 1; they may be negative. In place of the mean any
-one of the K may be moved, e then being what its own film lacks: the mean of the K moved ones is the mean moved.
+tells of its rays, not of the rest of the chest. The weights 1 / K + w_k sum to 1; they may be negative. In place of the mean
+any one of the K may be moved, e then being what its own film lacks: the mean of the K moved ones is the mean moved.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from xct_components.geometry import Beam, VolumeGrid
@@ -45,12 +45,15 @@ class BentCts(NamedTuple):
 
     ``mu_per_mm``: (1, 1, d, h, w) their mean, per mm, >= 0, those counting most at each place that show there what the films
     show. ``members_per_mm``: (K, 1, D, H, W) each of them, moved likewise towards what the films show, on ``grid``; first the
-    one that was bent with the least energy. ``mean_hu`` and ``variance_hu2``: (1, 1, D, H, W) of the K, each counting alike, on
-    ``grid``; the variance is 0 for one alone. ``patients``: K.
+    one that was bent with the least energy. ``keys``: whose they are. ``displacement``: (K, D, H, W, 3) from where in his CT
+    each voxel was read, (x, y, z) in units of ``grid_sample`` from the voxel itself. ``mean_hu`` and ``variance_hu2``: (1, 1,
+    D, H, W) of the K, each counting alike, on ``grid``; the variance is 0 for one alone. ``patients``: K.
     """
 
     mu_per_mm: Float[Tensor, "1 1 d h w"]
     members_per_mm: Float[Tensor, "k 1 fd fh fw"]
+    keys: Int[Tensor, " k"]
+    displacement: Float[Tensor, "k fd fh fw 3"]
     mean_hu: Float[Tensor, "1 1 fd fh fw"]
     variance_hu2: Float[Tensor, "1 1 fd fh fw"]
     grid: VolumeGrid
@@ -60,6 +63,13 @@ class BentCts(NamedTuple):
         """One of the members, 0 to K - 1, on the voxels of ``mu_per_mm``: sharp, as a mean is not."""
         one, size = self.members_per_mm[number : number + 1], self.mu_per_mm.shape[2:]
         return one if one.shape[2:] == size else F.interpolate(one, size=size, mode="trilinear")
+
+    def bent_like(self, number: int, volume: Float[Tensor, "1 1 d h w"]) -> Float[Tensor, "1 1 d h w"]:
+        """Another volume of the patient whose CT is that member, edge to edge over ``grid``, bent as the CT was."""
+        size = volume.shape[2:]
+        moved = self.displacement[number : number + 1].movedim(-1, 1)
+        moved = F.interpolate(moved, size=size, mode="trilinear").movedim(1, -1)
+        return _read(volume, identity_places_3d(size).to(moved) + moved)
 
 
 class MultiAtlas(nn.Module):
@@ -112,8 +122,7 @@ class MultiAtlas(nn.Module):
         self.key.fill_(NO_ONE)
         names: list[str] = []
         for number, (name, ct_hu) in zip(range(self.count), named_hu, strict=False):
-            small = F.interpolate(ct_hu.float(), size=self.ct.shape[1:], mode="area")[0, 0]
-            self.ct[number] = ((small - BYTE_LOWEST_HU) / BYTE_STEP_HU).round().clamp(0, 255).to(self.ct)
+            self.ct[number] = as_held(ct_hu.float(), self.ct.shape[1:])[0, 0].to(self.ct)
             self.key[number] = key_of(name)
             names.append(name)
         return names
@@ -153,11 +162,11 @@ class MultiAtlas(nn.Module):
                 films = _rescaled(film[None], atlas, field, beams, MEAN_PATIENT_ERROR)
             if len(others) > MOST_BENT:
                 others = self._most_alike(others, films, field, beams[0])
-            cts = _mu_per_mm(self._bytes(others))
-            bent = self._bent(cts, films, field, beams, atlas.shape[2:])
+            cts, keys = hu_to_mu_per_mm(hu_of_held(self._bytes(others))), self.key[others]
+            bent = self._bent(cts, keys, films, field, beams, atlas.shape[2:])
             if calibrated and len(beams) > 1:  # two films show how thick the patient is, hence their own scale
                 films = _rescaled(film[None], bent.mu_per_mm, field, beams, PAIR_GUESS_ERROR)
-                bent = self._bent(cts, films, field, beams, atlas.shape[2:])
+                bent = self._bent(cts, keys, films, field, beams, atlas.shape[2:])
             return bent
 
     def _bytes(self, chosen: Tensor) -> Tensor:
@@ -169,25 +178,30 @@ class MultiAtlas(nn.Module):
         side = [min(n, GLANCE_SIDE) for n in self.ct.shape[1:]]
         small = torch.cat([F.interpolate(self._bytes(some), size=side, mode="area") for some in others.split(UNPACKED)])
         rough = beam.resampled(side[1], side[2])
-        moving = read_on_middle_plane(project(_mu_per_mm(small), field.resampled(side), [rough]), field, rough, 0, side)
+        rough_per_mm = hu_to_mu_per_mm(hu_of_held(small))
+        moving = read_on_middle_plane(project(rough_per_mm, field.resampled(side), [rough]), field, rough, 0, side)
         fixed = read_on_middle_plane(films[:, :1], field, beam, 0, side)[0]
         energy = align_films(moving, fixed, schedule=GLANCE).energy
         return others[energy.argsort()[:MOST_BENT].sort().values]
 
-    def _bent(self, others: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam], size: Sequence[int]) -> BentCts:
+    def _bent(
+        self, others: Tensor, keys: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam], size: Sequence[int]
+    ) -> BentCts:
         grid, frontal = field.resampled(others.shape[2:]), self._aligned(others, films, field, beams, 0)
-        bent, energy = _read(others, _frontal_places(frontal, grid.shape)), frontal.energy
+        places, energy = _frontal_places(frontal, grid.shape), frontal.energy
         if len(beams) > 1:
-            lateral = self._aligned(bent, films, field, beams, 1)
-            bent, energy = _read(others, _frontal_places(frontal, grid.shape, lateral.displacement[..., 1])), energy + lateral.energy
+            lateral = self._aligned(_read(others, places), films, field, beams, 1)
+            places, energy = _frontal_places(frontal, grid.shape, lateral.displacement[..., 1]), energy + lateral.energy
+        bent = _read(others, places)
         mean, members = _fused(bent, films, field, beams).tensor_split([1])
         if mean.shape[2:] != tuple(size):
             mean = F.interpolate(mean, size=tuple(size), mode="trilinear")
         bent_hu = mu_per_mm_to_hu(bent)
         mean_hu = bent_hu.mean(0, keepdim=True)
         squares_hu2 = (bent_hu - mean_hu).square().sum(0, keepdim=True)
-        likeliest_first = members[energy.argsort(stable=True)]
-        return BentCts(mean, likeliest_first, mean_hu, squares_hu2 / max(len(bent) - 1, 1), grid, len(bent))
+        order, displacement = energy.argsort(stable=True), places - identity_places_3d(grid.shape).to(places)
+        whose = (members[order], keys[order], displacement[order])
+        return BentCts(mean, *whose, mean_hu, squares_hu2 / max(len(bent) - 1, 1), grid, len(bent))
 
     def _aligned(self, others: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam], view: int) -> FilmAlignment:
         """The films of the CTs, taken as the given one was, bent to it."""
@@ -209,9 +223,9 @@ def _seen(volumes: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Bea
 
 
 def _fused(bent: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam]) -> Tensor:
-    """(1 + K, 1, D, H, W): the mean of K bent CTs, and each of them, moved to what the films show; a place is a ray, all along it.
+    """(1 + K, 1, D, H, W): the mean of K bent CTs, and each of them, moved to what the films show.
 
-    Each is moved within what sets the K apart, towards those that show at that place what it lacks.
+    Each is moved within what sets the K apart, towards those that show at a place what it lacks: a ray, all along it.
     """
     mean, spacing_mm = bent.mean(0, keepdim=True), field.resampled(bent.shape[2:]).spacing_mm
     apart, moved = bent - mean, torch.cat([mean, bent])
@@ -224,8 +238,15 @@ def _fused(bent: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam]
     return moved.clamp_min(0.0)
 
 
-def _mu_per_mm(byte: Tensor) -> Tensor:
-    return hu_to_mu_per_mm(byte * BYTE_STEP_HU + BYTE_LOWEST_HU)
+def as_held(ct_hu: Float[Tensor, "b 1 d h w"], size: Sequence[int]) -> Float[Tensor, "b 1 hd hh hw"]:
+    """A CT as it is held: means of its voxels in whole steps, 0 to 255."""
+    small = F.interpolate(ct_hu, size=tuple(size), mode="area")
+    return ((small - BYTE_LOWEST_HU) / BYTE_STEP_HU).round().clamp(0, 255)
+
+
+def hu_of_held(steps: Float[Tensor, "*volume"]) -> Float[Tensor, "*volume"]:
+    """HU of what ``as_held`` made."""
+    return steps * BYTE_STEP_HU + BYTE_LOWEST_HU
 
 
 def key_of(name: str) -> int:
@@ -249,3 +270,9 @@ def _frontal_places(
 
 def _read(volumes: Tensor, places: Tensor) -> Tensor:
     return F.grid_sample(volumes, places, padding_mode="border", align_corners=False)
+
+
+def identity_places_3d(size: Sequence[int]) -> Float[Tensor, "d h w 3"]:
+    """Where ``grid_sample`` reads every voxel itself, (x, y, z)."""
+    z, y, x = ((torch.arange(n) + 0.5) / n * 2.0 - 1.0 for n in size)
+    return torch.stack(torch.meshgrid(z, y, x, indexing="ij")[::-1], dim=-1)

@@ -43,8 +43,8 @@ _MEANING = (
     "learned from such: findings may be missing, misplaced or invented."
 )
 _MEMBERS_MEANING = (
-    "The CT is a mean, blurred where the film leaves depth open. A possible CT is one of those other patients' CTs, bent until it "
-    "explains the film: as sharp as a CT, and on average further from the truth."
+    "The CT is a mean, blurred where the film leaves depth open. A possible CT is one of those other patients' CTs, bent until "
+    "it explains the film: as sharp as a CT, and on average further from the truth."
 )
 
 

@@ -15,7 +15,7 @@ from xct_components.data.cases.cases import TrainingCases
 from xct_components.training.prepare_batch import PrepareStageBatch
 from xct_components.training.processes import place_among_processes
 from xct_components.training.released_weights import write_weights
-from xct_components.training.statistics import measure_statistics
+from xct_components.training.statistics import measure_statistics, patients_to_hold
 
 Engine = Any  # ignite.engine.Engine; ignite is loaded when a training is
 
@@ -78,7 +78,7 @@ class MeasureStatistics:
         if stage.atlas.is_measured and (not self.again or engine.state.iteration):
             return
         stage.atlas.tissue.zero_()
-        kept = () if stage.multi_atlas is None else self.cases.patients(stage.multi_atlas.count)
+        kept = patients_to_hold(stage, self.prepare.parents, self.cases)
         engine.logger.info("measuring atlas and scales on %d cases", self.count)
         scales = measure_statistics(self.prepare, list(self._batches(self.count)), kept)
         engine.logger.info("measured on %d cases: %s", self.count, {name: round(value, 1) for name, value in scales.items()})

@@ -10,7 +10,7 @@ from torch import Tensor
 from xct_components.data.cases.cases import TrainingCases
 from xct_components.training.joint import JointBatch, PrepareJointBatch, stage_batch
 from xct_components.training.prepare_batch import in_range
-from xct_components.training.statistics import Scales
+from xct_components.training.statistics import Scales, hold_patients, patients_to_hold
 
 Engine = Any  # ignite.engine.Engine; ignite is loaded when a training is
 
@@ -43,9 +43,8 @@ class MeasureJointStatistics:
         batches = [self.prepare.batch([self.cases[i]]) for i in chosen]
         for number in missing:
             self.prepare.stages[number].atlas.measure(in_range(batch.seen[number]) for batch in batches)
-            kept = self.prepare.stages[number].multi_atlas
-            if kept is not None:
-                kept.measure(self.cases.patients(kept.count))
+            stage, before = self.prepare.stages[number], self.prepare.stages[:number]
+            hold_patients(stage, patients_to_hold(stage, before, self.cases))
         for number in missing:  # each stage's prior is made by the stages before, which must know their scales by then
             scales = Scales()
             for batch in batches:

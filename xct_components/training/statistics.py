@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from xct_components.data.cases.cases import TrainingCases
 from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.networks.multi_atlas import key_of
 from xct_components.training.prepare_batch import PrepareStageBatch
 from xct_components.training.progress import counted
 
@@ -18,14 +20,14 @@ Cases = Sequence[Mapping[str, Any]]
 def measure_statistics(
     prepare: PrepareStageBatch, batches: Iterable[Cases], patients: Iterable[tuple[str, Tensor]] = ()
 ) -> dict[str, float]:
-    """Measure the atlas, keep CTs that films bend, and measure the mean and deviation of HU and the size of the residual.
+    """Measure the atlas, keep CTs that films bend or their detail, measure mean and deviation of HU and the residual's size.
 
     They become part of the stage's weights.
 
     Args:
         prepare: makes batches of the stage; ``prepare.stage`` is changed.
         batches: lists of training cases, gone through twice.
-        patients: names and CTs (1, 1, D, H, W) in HU, for a stage that holds some.
+        patients: names and CTs (1, 1, D, H, W) in HU, for a stage that holds some, or their detail.
 
     Returns:
         The scales in HU, for the log.
@@ -33,8 +35,7 @@ def measure_statistics(
     stage, kept = prepare.stage, list(batches)
     if not stage.atlas.is_measured:
         stage.atlas.measure(prepare.truth_hu(cases) for cases in counted(kept, len(kept), "atlas"))
-        if stage.multi_atlas is not None:
-            stage.multi_atlas.measure(patients)
+        hold_patients(stage, patients)
     scales = Scales()
     real_only = prepare.real_coarse_share
     prepare.real_coarse_share = 1.0  # the residual of the stage in use: over real outputs of the stage before
@@ -43,6 +44,25 @@ def measure_statistics(
         scales.add(batch.truth_hu, batch.prior_hu)
     prepare.real_coarse_share = real_only
     return scales.settle(stage)
+
+
+def patients_to_hold(
+    stage: CascadeStage, parents: Sequence[CascadeStage], cases: TrainingCases
+) -> Iterator[tuple[str, Tensor]]:
+    """Whom of the training cases a stage holds: of those that its first parent holds as CTs, a later stage holds the detail."""
+    if stage.multi_atlas is not None:
+        yield from cases.patients(stage.multi_atlas.count)
+    elif stage.detail is not None and parents and (first := parents[0].multi_atlas) is not None:
+        held = set(first.key.tolist())
+        yield from (one for one in cases.patients(first.count) if key_of(one[0]) in held)
+
+
+def hold_patients(stage: CascadeStage, patients: Iterable[tuple[str, Tensor]]) -> None:
+    """Give a stage what it holds of patients: names and CTs (1, 1, D, H, W) in HU."""
+    if stage.multi_atlas is not None:
+        stage.multi_atlas.measure(patients)
+    elif stage.detail is not None:
+        stage.detail.measure(patients)
 
 
 class Scales:
