@@ -84,6 +84,25 @@ def test_a_crop_keeps_every_pixel_and_the_source_where_they_were(beam, data):
     )
 
 
+@given(beams(), st.data())
+def test_growing_is_the_inverse_of_cropping(beam, data):
+    rows, cols = (data.draw(st.tuples(st.integers(0, 40), st.integers(0, 40))) for _ in range(2))
+    grown = beam.grown(rows, cols)
+    back = grown.crop(slice(rows[0], rows[0] + beam.detector.rows), slice(cols[0], cols[0] + beam.detector.cols))
+    assert back.detector == beam.detector
+    np.testing.assert_allclose(outer_corners_mm(back), outer_corners_mm(beam), atol=POSITION_TOLERANCE_MM)
+    assert (grown.detector.rows, grown.detector.cols) == (beam.detector.rows + sum(rows), beam.detector.cols + sum(cols))
+
+
+@given(beams(), st.floats(0.1, 0.9))
+def test_a_point_on_the_way_to_a_pixel_is_seen_by_that_pixel(beam, share):
+    row_col = torch.tensor([[0.0, 0.0], [1.5, -2.0], [beam.detector.rows - 1.0, 3.0]], dtype=torch.float64)
+    pixels, source = beam.pixel_centers_mm(row_col), beam.source_homogeneous
+    points = pixels - share * 1000.0 * source[:3] if source[3] == 0 else torch.lerp(pixels, source[:3].expand(3, 3), share)
+    # Flat rays, at worst a thousandth of their length off the detector, lengthen any rounding a thousandfold.
+    np.testing.assert_allclose(beam.pixels_of(points), row_col, atol=1e3 * POSITION_TOLERANCE_MM / min(beam.detector.pitch_mm))
+
+
 @given(beams(), st.integers(1, 3000), st.integers(1, 3000))
 def test_another_readout_covers_the_same_rectangle(beam, rows, cols):
     np.testing.assert_allclose(outer_corners_mm(beam.resampled(rows, cols)), outer_corners_mm(beam), atol=POSITION_TOLERANCE_MM)
@@ -157,6 +176,7 @@ BAD_INPUT: dict[str, tuple[Any, str, str]] = {
     "an empty crop": (lambda: CONE.crop(slice(2, 2), slice(None)), "rows", "slice(2, 2, None)"),
     "a crop beyond the film": (lambda: CONE.crop(slice(None), slice(7, 9)), "cols", "slice(7, 9, None)"),
     "a crop with a step": (lambda: CONE.crop(slice(0, 4, 2), slice(None)), "rows", "slice(0, 4, 2)"),
+    "more than nothing taken away": (lambda: CONE.grown((0, -1), (0, 0)), "rows", "(0, -1)"),
     "a readout of no rows": (lambda: CONE.resampled(0, 4), "rows", "0"),
     "a missing motion": (lambda: CONE.moved(None), "world_from_world", "None"),
     "a scaling motion": (lambda: CONE.moved(SCALED), "world_from_world", "2.0"),

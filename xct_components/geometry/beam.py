@@ -81,6 +81,30 @@ class Beam(ABC):
         directions = as_tensor([self.row_direction, self.col_direction])
         return as_tensor(self.detector_center_mm) + steps @ directions
 
+    def pixels_of(self, world_mm: Tensor) -> Tensor:
+        """Where the rays through points meet the detector: (..., 3) RAS mm -> (..., 2) fractional row and column, float64.
+
+        The inverse of ``pixel_centers_mm`` for points on the detector. Not finite for a point whose ray never meets it.
+        """
+        points, source = world_mm.to(torch.float64), self.source_homogeneous
+        rays = source[:3].expand_as(points) if source[3] == 0.0 else points - source[:3]
+        normal, center = as_tensor(self.normal), as_tensor(self.detector_center_mm)
+        along = ((center - points) @ normal) / (rays @ normal)
+        on_detector = points + along[..., None] * rays - center
+        steps = torch.stack([on_detector @ as_tensor(axis) for axis in (self.row_direction, self.col_direction)], dim=-1)
+        middle = torch.tensor([(self.detector.rows - 1) / 2, (self.detector.cols - 1) / 2], dtype=torch.float64)
+        return steps / as_tensor(self.detector.pitch_mm) + middle
+
+    def grown(self: AnyBeam, rows: tuple[int, int], cols: tuple[int, int]) -> AnyBeam:
+        """The exposure with more pixels above and below, left and right: the inverse of ``crop``."""
+        if min(*rows, *cols) < 0:
+            raise ValueError(f"rows and cols must be pixels to add before and after, >= 0, got {rows} and {cols}; see crop")
+        detector = self.detector
+        middle = torch.tensor([(detector.rows - 1 + rows[1] - rows[0]) / 2, (detector.cols - 1 + cols[1] - cols[0]) / 2])
+        center = as_vector3(self.pixel_centers_mm(middle), "detector_center_mm")
+        larger = Detector(detector.rows + sum(rows), detector.cols + sum(cols), detector.pitch_mm)
+        return replace(self, detector=larger, detector_center_mm=center)
+
     def crop(self: AnyBeam, rows: slice, cols: slice) -> AnyBeam:
         """The exposure of ``film[..., rows, cols]``: the same rays, fewer pixels."""
         starts, counts = [], []

@@ -23,7 +23,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xct_components.geometry import Beam, VolumeGrid
-from xct_components.physics.film_corrections import film_corrections
+from xct_components.physics.film_corrections import COARSE_MM, film_corrections
+from xct_components.physics.film_edges import FADE_MM, grown_beam, seen_part, unseen_margins, with_margins
 from xct_components.physics.gain_and_offset import believed_gain_offset
 from xct_components.physics.projector import project
 from xct_components.physics.ray_sharing import RayShares
@@ -156,7 +157,8 @@ def corrected_along_rays(
         out: (B, C, D, H, W) where the result is written, under ``torch.no_grad`` alone; may be ``mu_per_mm`` itself.
 
     Returns:
-        (B, C, D, H, W), >= 0; voxels that no ray meets, and air, are unchanged. Differentiable in volume and films.
+        (B, C, D, H, W), >= 0; air is unchanged. What lies beside a film is corrected as its nearest ray, the less the farther.
+        Differentiable in volume and films.
 
     Raises:
         ValueError: for sweeps outside 1 to 3, an ``out`` where gradients are recorded, or what ``project`` refuses.
@@ -196,8 +198,14 @@ def _swept(mu: Tensor, films: Tensor, grid: VolumeGrid, beams: Sequence[Beam], s
 
 def _corrected_once(mu: Tensor, film: Tensor, grid: VolumeGrid, beam: Beam, tolerance: float) -> Tensor:
     """The volume after one film; what was needed on the way is let go before the next."""
-    projected, shares = project(mu, grid, [beam]), RayShares(mu, grid, beam)
-    coarse, fine = film_corrections(film, projected, shares.projected(), beam, tolerance)
+    margins = unseen_margins(grid, beam)
+    beyond = grown_beam(beam, margins)
+    projected, shares = project(mu, grid, [beyond]), RayShares(mu, grid, beyond)
+    seen, of_share = seen_part(projected, margins), seen_part(shares.projected(), margins)
+    coarse, fine = film_corrections(film, seen, of_share, beam, tolerance)
+    if any(margins):
+        coarse = 1.0 + with_margins(coarse - 1.0, margins, beam.detector.pitch_mm, FADE_MM)
+        fine = with_margins(fine, margins, beam.detector.pitch_mm, COARSE_MM)
     return shares.corrected(coarse, fine)
 
 
