@@ -74,7 +74,7 @@ def main() -> None:
 def _hold_others(stages: list[CascadeStage], prepared: Path, sides: dict[str, str], name: str) -> None:
     first, second = stages
     if first.multi_atlas is None or second.detail is None:
-        raise SystemExit("--bundles needs a stage 1 with atlas_cts and a stage 2 with holds_detail")
+        raise SystemExit("--bundles needs a stage 1 with atlas_cts and a stage 2 with detail_step_hu")
     others = [one for one in sides if one != name]
 
     def cts(stage: CascadeStage) -> Iterator[tuple[str, Tensor]]:

@@ -279,7 +279,8 @@ def test_the_demo_turns_a_real_film_into_a_ct_and_a_ct_into_films(outputs, capsy
     assert capsys.readouterr().out.splitlines()[:2] == first
     names = [f"{view}{suffix}" for view in ("lateral", "pa") for suffix in (".json", ".nii.gz", ".png")]
     assert files_in(folder) == ["ct_of_film", *names, "radiographs.png"]
-    assert files_in(folder / "ct_of_film") == ["ct.nii.gz", "preview.png", "report.html", "report.json", "std.nii.gz"]
+    volumes = ["ct.nii.gz", "member_1.nii.gz", "member_2.nii.gz"]
+    assert files_in(folder / "ct_of_film") == [*volumes, "preview.png", "report.html", "report.json", "std.nii.gz"]
     for picture in (imread(folder / "radiographs.png"), imread(folder / "ct_of_film" / "preview.png")):
         assert min(picture.shape[:2]) > 1000
         assert float(picture[..., :3].std()) > 40.0  # films and slices, not an empty page

@@ -57,6 +57,16 @@ def test_the_dicom_series_is_the_nifti_slice_by_slice(bundles, tmp_path):
     }
 
 
+def test_the_series_of_a_member_says_whose_anatomy_it_shows(tmp_path):
+    bundles, film = write_bundles(tmp_path / "bundles", count=1, atlas_cts=3), simulate_film(tmp_path)
+    said = {}
+    for mode in ("mean", "member"):
+        run(film, tmp_path / mode, bundles, mode=mode, stages=1, format="dicom")
+        said[mode] = str(pydicom.dcmread(tmp_path / mode / "dicom" / "IM0001.dcm").DerivationDescription)
+    assert "another patient" in said["member"]
+    assert "another patient" not in said["mean"]
+
+
 def test_the_series_of_a_dicom_film_goes_into_its_study_and_is_new_every_time(bundles, tmp_path):
     images = []
     for name in ("a", "b"):

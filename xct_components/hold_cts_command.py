@@ -1,6 +1,7 @@
-"""``xct hold-cts``: give stage 1 the CTs that it bends to every film, and stage 2 their detail. Nothing is trained."""
+"""``xct hold-cts``: give stage 1 the CTs that it bends to every film, and later stages their detail. Nothing is trained."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 #: More would make weights of 2.6 GB.
 MOST_CTS = 10_000
+#: Of more the detail is held only if it is asked for: 2.6 MB each.
+USUAL_DETAILS = 64
 #: Cases that the output names.
 MOST_NAMED = 20
 
@@ -23,16 +26,16 @@ def hold_cts(
     without: str = "",
     most: int = 16,
     network_share: float = 1.0,
-    detail: bool = True,
+    detail: bool | None = None,
     bundles: str | None = None,
     dry_run: bool = False,
 ) -> list[str]:
     """Put the CTs of a prepared folder into stage 1 in place of those it holds: it bends them to every film from then on.
 
     The more of your own patients it holds, the better it knows such patients: of many, the 16 are bent whose films are most
-    like the given one. Each takes 0.26 MB of the weights, which then hold these chests, voxels of 5 mm; and about 0.7 MB of
-    those of stage 2, if it is there, for what single members show beyond that, voxels of 2.5 mm. Treat them as patient data. No
-    network is trained. Factors of the standard deviation were measured with other CTs and are dropped, of all stages: run xct
+    like the given one. Each takes 0.26 MB of the weights, which then hold these chests, voxels of 5 mm. Stages 2 and 3 hold
+    what single members show beyond that, 0.6 and 2 MB each, voxels of 2.5 and 1.25 mm. Treat all as patient data. No network
+    is trained. Factors of the standard deviation were measured with other CTs and are dropped, of all stages: run xct
     calibrate-deviation with patients that are not held.
 
     Args:
@@ -42,7 +45,7 @@ def hold_cts(
         most: CTs to hold; of more they are chosen evenly by name.
         network_share: how much of what the network adds is to be believed from now on, 0 to 1: a network that was trained on
             another start says too much. Its samples spread by so much less, too.
-        detail: let stage 2 hold the detail of these CTs; without, it holds none.
+        detail: let stages 2 and 3 hold the detail of these CTs; without, they hold none (default - of up to 64 CTs).
         bundles: folder with stage1 (default - XCT_BUNDLES, ./bundles, or the one beside the package).
         dry_run: print, write nothing.
 
@@ -56,17 +59,16 @@ def hold_cts(
     from xct_components.data.bundle_folder import STAGES, bundles_folder
     from xct_components.data.cases.cases import TrainingCases, case_dataset, present_items
     from xct_components.data.file_hash import file_sha256
-    from xct_components.evaluation.deviation_check import forget_factors
     from xct_components.training.released_weights import write_weights
 
     folder = bundles_folder(bundles)
-    target, finer = (folder / name / WEIGHTS for name in ("stage1", "stage2"))
-    stage, *others = UnifiedHybridViTCascade.from_pretrained(folder, stages=2 if finer.is_file() else 1).stages
+    files = [folder / f"stage{number}" / WEIGHTS for number in STAGES]
+    files = [files[0], *takewhile(Path.is_file, files[1:])]
+    stage, *later = UnifiedHybridViTCascade.from_pretrained(folder, stages=len(files)).stages
     if stage.multi_atlas is None:
         raise UsageFailure(f"{folder / 'stage1'} holds no CTs (atlas_cts is 0); train it with --network_def::atlas_cts 16")
-    later = [file for file in (folder / f"stage{number}" / WEIGHTS for number in STAGES[1:]) if file.is_file()]
     if not dry_run:
-        require_writable([file.parent for file in (target, *later)])
+        require_writable([file.parent for file in files])
     items = present_items(Path(prepared), side, stage.field.shape[0])
     left_out = _names(without, [str(item["case"]) for item in items])
     kept = [item for item in items if item["case"] not in left_out]
@@ -75,29 +77,43 @@ def hold_cts(
     stage.multi_atlas.make_room(min(most, len(kept)))
     names = stage.multi_atlas.measure(TrainingCases(case_dataset(kept)).patients(stage.multi_atlas.count))
     stage.residual_scale_hu.mul_(network_share)
+    detailed = names if detail or (detail is None and len(names) <= USUAL_DETAILS) else []
+    for one in later:
+        _hold_detail(one, Path(prepared), side, detailed)
     unnamed = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     said = [f"{len(names)} of {len(kept)} CTs held: {', '.join(names[:MOST_NAMED])}{unnamed}"]
-    second = next((one for one in others if one.detail is not None), None)
-    if second is not None:
-        _hold_detail(second, Path(prepared), side, names if detail else [])
-        said.append(f"stage 2: detail of {len(names) if detail else 0} CTs")
+    said += [
+        f"stage {number}: detail of {len(one.detail.key)} CTs" for number, one in enumerate(later, 2) if one.detail is not None
+    ]
     if dry_run:
         return said
-    write_weights(stage, target, {"network_of": file_sha256(target), "held_cts": len(names), "network_share": network_share})
-    if second is not None:
-        write_weights(second, finer, {"network_of": file_sha256(finer), "detail_of_cts": len(names) if detail else 0})
-    written = [target, *([finer] if second is not None else [])]
-    forgotten = [weights.with_suffix(".json") for weights in later if weights not in written and forget_factors(weights)]
-    return [*said, *map(str, (*written, *forgotten))]
+    write_weights(
+        stage, files[0], {"network_of": file_sha256(files[0]), "held_cts": len(names), "network_share": network_share}
+    )
+    written = [files[0], *(changed for one, file in zip(later, files[1:], strict=True) if (changed := _written(one, file)))]
+    return [*said, *map(str, written)]
+
+
+def _written(stage: "CascadeStage", file: Path) -> Path | None:
+    """The file of a later stage that was changed: its weights if it holds detail, else their JSON if factors were in it."""
+    from xct_components.data.file_hash import file_sha256
+    from xct_components.evaluation.deviation_check import forget_factors
+    from xct_components.training.released_weights import write_weights
+
+    if stage.detail is None:
+        return file.with_suffix(".json") if forget_factors(file) else None
+    write_weights(stage, file, {"network_of": file_sha256(file), "detail_of_cts": len(stage.detail.key)})
+    return file
 
 
 def _hold_detail(stage: "CascadeStage", prepared: Path, side: str, names: Sequence[str]) -> None:
     """Give a stage the detail of these cases, and of no others."""
     from xct_components.data.cases.cases import load_case, present_items
 
-    items = {str(item["case"]): item for item in present_items(prepared, side, stage.field.shape[0])}
-    if stage.detail is not None:
-        stage.detail.measure((name, load_case(items[name])["ct_hu"]) for name in names)
+    if stage.detail is None:
+        return
+    items = {str(item["case"]): item for item in present_items(prepared, side, stage.field.shape[0])} if names else {}
+    stage.detail.measure((name, load_case(items[name])["ct_hu"]) for name in names)
 
 
 def _names(without: str, known: Sequence[str]) -> list[str]:

@@ -62,6 +62,7 @@ def tiny_network(stage: int) -> dict[str, Any]:
         "spacing_mm": FIELD_MM / TINY_SIZE[stage],
         "atlas_cts": 4 if stage == 1 else 0,
         "needs_coarse": stage > 1,
+        "detail_step_hu": 10.0 if stage > 1 else 0.0,
     }
 
 

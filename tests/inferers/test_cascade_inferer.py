@@ -123,7 +123,7 @@ def test_members_come_beside_a_mean_that_does_not_know_of_them():
 
 def test_a_member_has_the_detail_of_its_ct_and_the_mean_none():
     fine = VolumeGrid.chest((32, 32, 32), FIELD_MM / 32)
-    plain, detailed = (tiny_stage(32, needs_coarse=True, seed=1, holds_detail=True) for _ in range(2))
+    plain, detailed = (tiny_stage(32, needs_coarse=True, seed=1, detail_step_hu=10.0) for _ in range(2))
     assert detailed.detail is not None
     assert HOLDING.multi_atlas is not None
     rough = 200.0 * torch.randn((1, 1, 32, 32, 32), generator=torch.Generator().manual_seed(0))

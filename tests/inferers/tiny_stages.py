@@ -26,7 +26,7 @@ def network_def(
     needs_coarse: bool = False,
     window: tuple[int, int, int] | None = None,
     atlas_cts: int = 0,
-    holds_detail: bool = False,
+    detail_step_hu: float = 0.0,
 ) -> dict[str, Any]:
     """A stage of ``size``³ voxels over 320 mm, patch 2, two levels, as a bundle writes it; ``coarsest`` is 4."""
     networks = "xct_components.networks"
@@ -49,7 +49,7 @@ def network_def(
         "embedding": EMBEDDING,
         "depth_bins": 16,
         "atlas_cts": atlas_cts,
-        "holds_detail": holds_detail,
+        "detail_step_hu": detail_step_hu,
         "precision": "fp32",
     }
 

@@ -42,7 +42,7 @@ def small_stage(
     use_depth_lifting: bool = True,
     needs_coarse: bool = False,
     atlas_cts: int = 0,
-    holds_detail: bool = False,
+    detail_step_hu: float = 0.0,
     **network: Any,
 ) -> CascadeStage:
     """A stage over 320 mm with a measured atlas, in float32.
@@ -68,7 +68,7 @@ def small_stage(
         depth_bins=SIDE,
         use_depth_lifting=use_depth_lifting,
         atlas_cts=atlas_cts,
-        holds_detail=holds_detail,
+        detail_step_hu=detail_step_hu,
         precision="fp32",
     )
     stage.atlas.tissue.copy_(_measured_atlas())

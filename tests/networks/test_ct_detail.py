@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.networks.small_stages import chest_hu, film_of
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
-from xct_components.networks.ct_detail import DETAIL_STEP_HU, CtDetail
+from xct_components.networks.ct_detail import CtDetail
 from xct_components.networks.multi_atlas import BYTE_STEP_HU, BentCts, MultiAtlas, as_held, hu_of_held, key_of
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.consistency import HardConsistency
@@ -27,8 +27,8 @@ def textured(seed: int) -> Tensor:
     return chest_hu(FINE) + 60.0 * noise
 
 
-def held(**cts: Tensor) -> CtDetail:
-    made = CtDetail(FINE.shape)
+def held(step_hu: float = 10.0, **cts: Tensor) -> CtDetail:
+    made = CtDetail(FINE.shape, step_hu)
     made.measure(cts.items())
     return made
 
@@ -38,14 +38,16 @@ def coarse_of(ct_hu: Tensor) -> Tensor:
     return hu_of_held(as_held(ct_hu, COARSE.shape))
 
 
-def test_coarse_ct_and_detail_are_the_ct_to_half_a_step() -> None:
+@pytest.mark.parametrize("step_hu", [10.0, 30.0])
+def test_coarse_ct_and_detail_are_the_ct_to_half_a_step_or_a_step_of_noise(step_hu: float) -> None:
     cts = {"a": textured(1), "b": textured(2)}
-    kept = held(**cts)
+    kept = held(step_hu, **cts)
     for name, ct_hu in cts.items():
         detail = kept.of(key_of(name))
         assert detail is not None
-        again = F.interpolate(coarse_of(ct_hu), size=FINE.shape, mode="trilinear") + detail
-        assert float((again - ct_hu).abs().max()) <= DETAIL_STEP_HU / 2 + 1e-3  # and the rounding of float32
+        error = (F.interpolate(coarse_of(ct_hu), size=FINE.shape, mode="trilinear") + detail - ct_hu).abs()
+        assert float(error[detail != 0.0].max()) <= step_hu / 2 + 1e-3  # and the rounding of float32
+        assert float(error[detail == 0.0].max()) <= step_hu
     assert kept.of(key_of("c")) is None
 
 
@@ -63,7 +65,7 @@ def test_air_takes_next_to_nothing_and_weights_bring_what_they_hold() -> None:
     file = io.BytesIO()
     torch.save(release_state(kept), file)
     file.seek(0)
-    other = held(b=textured(2))
+    other = held(30.0, b=textured(2))
     other.load_state_dict(torch.load(file, weights_only=True), strict=True)
     for key in (key_of("air"), key_of("a")):
         assert torch.equal(_of(other, key), _of(kept, key))
@@ -82,6 +84,8 @@ def test_weights_of_before_there_was_detail_load_as_weights_without_any() -> Non
     assert len(kept.key) == 0
     with pytest.raises(ValueError, match="size must be even"):
         CtDetail((8, 9, 8))
+    with pytest.raises(ValueError, match="step_hu must be positive"):
+        CtDetail((8, 8, 8), 0.0)
 
 
 def bent(ct_hu: Tensor, size: float) -> BentCts:

@@ -124,7 +124,7 @@ def test_the_page_works_without_a_complaint_and_asks_for_nothing(opened):
 
 
 def test_another_volume_is_shown_at_the_same_place_and_the_mean_again(browser, viewer, tmp_path):
-    """The members of this result are the chest, denser by 100 and by 200 HU, in means of 2 x 2 x 2 voxels."""
+    """The members of this result are the chest, denser by 100 and by 200 HU."""
     write_page(tmp_path / "report.html", result(with_std=True, members=2))
     browser.open((tmp_path / "report.html").as_uri())
     assert browser.wait_for(READY) == "ready"

@@ -14,8 +14,10 @@ from ignite.engine import Engine
 from monai.engines.utils import IterationEvents
 from torch import nn
 
-from tests.networks.small_stages import small_stage
+from tests.networks.small_stages import chest_hu, small_stage
 from tests.training.small_training import phantoms
+from xct_components.networks.cascade_stage import CascadeStage
+from xct_components.networks.multi_atlas import key_of
 from xct_components.training.handlers import AverageWeights, ChooseAnew, ClipGradients, MeasureStatistics, ReleaseBest
 from xct_components.training.prepare_batch import PrepareStageBatch
 from xct_components.training.weight_average import power_average
@@ -110,6 +112,24 @@ def test_every_step_enters_the_average() -> None:
     AverageWeights(average, model).attach(trainer)
     trainer.run([0, 1, 2])
     assert float(average.module.get_parameter("weight").detach()) == pytest.approx(2.0)
+
+
+def test_the_average_holds_the_detail_that_was_measured_after_it_was_made() -> None:
+    stage = small_stage(detail_step_hu=10.0)
+    average = power_average(stage)
+    assert stage.detail is not None
+    stage.detail.measure([("a", chest_hu(stage.field))])
+    trainer = Engine(lambda engine, batch: None)
+    AverageWeights(average, stage).attach(trainer)
+    trainer.run([0, 1])
+    averaged = average.module
+    assert isinstance(averaged, CascadeStage)
+    assert averaged.detail is not None
+    held, kept = averaged.detail.of(key_of("a")), stage.detail.of(key_of("a"))
+    assert held is not None
+    assert kept is not None
+    assert torch.equal(held, kept)
+    assert held is not kept
 
 
 def test_cases_are_chosen_anew_before_every_epoch() -> None:

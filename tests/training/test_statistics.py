@@ -67,7 +67,7 @@ def test_a_stage_keeps_the_cts_of_its_patients_as_they_are() -> None:
 
 
 def test_a_later_stage_keeps_the_detail_of_those_whom_the_first_holds() -> None:
-    first, second, cases = small_stage(atlas_cts=3), small_stage(32, needs_coarse=True, holds_detail=True), phantoms(seed=1)
+    first, second, cases = small_stage(atlas_cts=3), small_stage(32, needs_coarse=True, detail_step_hu=10.0), phantoms(seed=1)
     assert second.detail is not None
     assert first.multi_atlas is not None
     for held, expected in ((["phantom-1", "somebody else"], ["phantom-1"]), ([], [])):

@@ -12,6 +12,8 @@ from xct_components.dicom.elements import SYNTHETIC, code, item, uid
 from xct_components.dicom.source_film import SourceFilm
 
 MANUFACTURER, MODEL = "xct-components", "xct generate"
+#: What a single member is.
+MEMBER = "One of many CTs that explain the radiograph: the CT of another patient, bent to it."
 #: Longest Long String and Short Text (PS3.5, 6.2).
 _MOST_LO, _MOST_ST = 64, 1024
 #: Hexadecimal digits of a weights' SHA-256 that fit a Long String beside a name; DerivationDescription holds all of them.
@@ -93,6 +95,8 @@ def synthetic_run(record: Mapping[str, Any], *, name: str | None = None, made_at
     """
     settings = ", ".join(f"{key} {value}" for key, value in record["settings"].items() if value is not None)
     description = f"CT estimated from a chest radiograph by neural networks, not measured by a CT scanner ({settings})."
+    if record["settings"]["mode"] == "member":
+        description += f" {MEMBER}"
     weights = tuple((str(weight["bundle"]), str(weight["sha256"])) for weight in record["weights"])
     given = {key: value for key, value in (("name", name), ("made_at", made_at)) if value is not None}
     return SyntheticRun(str(record["software"]), weights, description, **given)  # type: ignore[arg-type]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -48,14 +47,26 @@ def with_detail(
         coarse_hu: of each sample, edge to edge on its field.
         held: the detail that this stage holds.
         fields: of this stage, all of one size.
-        bent: what the films of each sample bent; the volume of a sample without stays as it is, but on this stage's voxels.
+        bent: what the films of each sample bent.
         number: as for ``members_of``.
+
+    Returns:
+        On voxels about as fine as the detail's; where no sample has any, ``coarse_hu``.
     """
-    size = fields[0].shape
-    fine_hu = list(F.interpolate(coarse_hu, size=size, mode="trilinear").split(1))
-    for sample, (field, cts) in enumerate(zip(fields, bent, strict=True)):
-        detail = None if cts is None else held.of(int(cts.keys[number % cts.patients]))
-        if cts is not None and detail is not None:
-            there = on_field(cts.bent_like(number % cts.patients, detail), cts.grid.resampled(detail.shape[2:]), field)
-            fine_hu[sample] = fine_hu[sample] + F.interpolate(there, size=size, mode="trilinear")
-    return torch.cat(fine_hu)
+    details = [_bent_detail(held, field, cts, number) for field, cts in zip(fields, bent, strict=True)]
+    known = [detail for detail in details if detail is not None]
+    if not known:
+        return coarse_hu
+    fine = F.interpolate(coarse_hu, size=known[0].shape[2:], mode="trilinear")
+    for volume, detail in zip(fine.split(1), details, strict=True):
+        if detail is not None:
+            volume.add_(detail)
+    return fine
+
+
+def _bent_detail(held: CtDetail, field: VolumeGrid, bent: BentCts | None, number: int) -> Tensor | None:
+    """From edge to edge of the field; None if this member's is not held."""
+    if bent is None or (detail := held.of(int(bent.keys[number % bent.patients]))) is None:
+        return None
+    moved = bent.bent_like(number % bent.patients, detail)
+    return on_field(moved, bent.grid.resampled(detail.shape[2:]), field)

@@ -66,7 +66,7 @@ class CascadeStage(nn.Module):
         depth_bins: of the lifting.
         use_depth_lifting: spread film features by a learned depth distribution; otherwise evenly along rays.
         atlas_cts: CTs of other patients, at most, that films bend to themselves before consistency; 0 starts from the atlas.
-        holds_detail: of the CTs that the first stage holds, what they show on these voxels beyond its own.
+        detail_step_hu: step in which the stage holds the detail of the CTs that the first one holds; 0 holds none.
         precision: of the network; physics is always float32. "auto" takes bf16 where the processor computes it.
 
     Raises:
@@ -90,7 +90,7 @@ class CascadeStage(nn.Module):
         depth_bins: int = 64,
         use_depth_lifting: bool = True,
         atlas_cts: int = 0,
-        holds_detail: bool = False,
+        detail_step_hu: float = 0.0,
         precision: Precision = "auto",
     ) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class CascadeStage(nn.Module):
         self.atlas = Atlas()
         size = [min(n, MULTI_ATLAS_SIDE) for n in self.field.shape]
         self.multi_atlas = MultiAtlas(atlas_cts, size) if atlas_cts else None
-        self.detail = CtDetail(self.field.shape) if holds_detail else None
+        self.detail = CtDetail(self.field.shape, detail_step_hu) if detail_step_hu else None
         self.lifting = DepthLifting(encoder_channels[0], depth_bins) if use_depth_lifting else None
         pairs = zip(encoder_channels, network.widths, strict=False)
         self.lifts = nn.ModuleList(FilmLift(film, width, by_depth=use_depth_lifting) for film, width in pairs)

@@ -31,8 +31,8 @@ BYTE_LOWEST_HU, BYTE_STEP_HU = -1024.0, 10.0
 MOST_BENT, GLANCE_SIDE = 16, 16
 #: Steps of a registration that only tells patients apart; see ``align_films``.
 GLANCE = ((1, 25),)
-#: CTs that are unpacked at a time.
-UNPACKED = 64
+#: CTs that are unpacked at a time, and slices that are read at a time.
+UNPACKED, SLICES_READ = 64, 32
 #: A lateral film moves depths; heights and breadth are the frontal film's.
 LATERAL = Stiffness(thickness=5.0, unevenness=0.0, grows_alike=False, moves=(False, True))
 #: The axes of the field that a frontal and a lateral film look along.
@@ -66,10 +66,12 @@ class BentCts(NamedTuple):
 
     def bent_like(self, number: int, volume: Float[Tensor, "1 1 d h w"]) -> Float[Tensor, "1 1 d h w"]:
         """Another volume of the patient whose CT is that member, edge to edge over ``grid``, bent as the CT was."""
-        size = volume.shape[2:]
-        moved = self.displacement[number : number + 1].movedim(-1, 1)
-        moved = F.interpolate(moved, size=size, mode="trilinear").movedim(1, -1)
-        return _read(volume, identity_places_3d(size).to(moved) + moved)
+        moved, bent = self.displacement[number : number + 1].movedim(-1, 1), torch.empty_like(volume)
+        places = identity_places_3d(volume.shape[2:]).to(moved)[None]
+        for slices in torch.arange(volume.shape[2]).split(SLICES_READ):  # 256³ places at once would be 200 MB
+            here = places[:, slices]
+            bent[:, :, slices] = _read(volume, here + _read(moved, here).movedim(1, -1))
+        return bent
 
 
 class MultiAtlas(nn.Module):

@@ -36,8 +36,8 @@ PRESETS_HU = {**WINDOWS_HU, "soft tissue": (-75.0, 175.0), "bone": (-500.0, 1300
 LEAST_STD_HU = 50.0
 #: The deviation is smooth: blocks of 2 voxels, steps of 8 HU.
 STD_BLOCK, STD_STEP_HU = 2, 8
-#: Of a member, whose CT had voxels of 5 mm, blocks of 2 voxels show as much.
-MEMBER_COPY = {"least_block": 2, "finest_step_hu": 8}
+#: Members are sharper and take more room; they begin with coarser steps.
+MEMBER_STEP_HU = 8
 _MEANING = (
     "The film fixes the sum along each ray. Where along it things lie comes from CTs of other patients and networks that have "
     "learned from such: findings may be missing, misplaced or invented."
@@ -73,7 +73,8 @@ def _header(ct: GeneratedCt, film: str) -> str:
     scale = "on the film's own scale" if ct.film.exact else f"after gain and offset; {raw} before"
     kind = estimate_name(settings)
     drawn = f"{settings['samples']} sample{'s' if settings['samples'] > 1 else ''}, seed {settings['seed']}"
-    drawn = "no samples drawn" if settings["mode"] == "mean" and settings["samples"] == 1 else drawn
+    if settings["mode"] == "mean" and settings["samples"] == 1:
+        drawn = f"and {len(ct.members)} possible CT{'s' if len(ct.members) > 1 else ''}" if ct.members else "no samples drawn"
     drawn = f"number {settings['seed']}" if settings["mode"] == "member" else drawn
     sure = [] if ct.typical_std_hu is None else [("uncertainty", f"± {ct.typical_std_hu:.0f} HU", "median over the body")]
     cards = (
@@ -219,7 +220,7 @@ def _data(ct: GeneratedCt) -> str:
     """What the viewer's script reads."""
     volumes = {"ct": embedded_volume(ct.volume[0].as_subclass(Tensor), ct.field)}
     for number, member in enumerate(shown_members(ct).values(), start=1):
-        volumes[_member_id(number)] = embedded_volume(member, ct.field, **MEMBER_COPY)
+        volumes[_member_id(number)] = embedded_volume(member, ct.field, finest_step_hu=MEMBER_STEP_HU)
     if ct.std is not None:
         std = ct.std[0].as_subclass(Tensor)
         volumes["std"] = embedded_volume(std, ct.field, least_block=STD_BLOCK, finest_step_hu=STD_STEP_HU)

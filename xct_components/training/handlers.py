@@ -16,6 +16,7 @@ from xct_components.training.prepare_batch import PrepareStageBatch
 from xct_components.training.processes import place_among_processes
 from xct_components.training.released_weights import write_weights
 from xct_components.training.statistics import measure_statistics, patients_to_hold
+from xct_components.training.weight_average import make_room_for_buffers
 
 Engine = Any  # ignite.engine.Engine; ignite is loaded when a training is
 
@@ -135,6 +136,7 @@ class AverageWeights:
 
     def __call__(self, engine: Engine) -> None:  # noqa: ARG002
         """After a step."""
+        make_room_for_buffers(self.average, self.network)
         self.average.update_parameters(self.network)
 
 

@@ -21,3 +21,12 @@ def power_average(model: nn.Module, power: float = POWER) -> AveragedModel:
         return average * keep + current * (1.0 - keep)
 
     return AveragedModel(model, avg_fn=averaged, use_buffers=False)
+
+
+def make_room_for_buffers(average: AveragedModel, model: nn.Module) -> None:
+    """Buffers of the sizes that ``model`` has by now: what a stage holds of patients is known only once it is measured."""
+    for name, buffer in model.named_buffers():
+        own = average.module.get_buffer(name)
+        if own.shape != buffer.shape:
+            owner, _, last = name.rpartition(".")
+            setattr(average.module.get_submodule(owner), last, own.new_zeros(buffer.shape))
