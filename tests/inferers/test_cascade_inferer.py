@@ -295,7 +295,7 @@ def test_more_voxels_more_samples_and_single_draws_need_more_memory():
     small, large = (128, 128, 128), (256, 256, 256)
     assert needed_bytes(small, "mean", 1) < needed_bytes(large, "mean", 1) < needed_bytes(large, "sample", 1)
     assert needed_bytes(large, "sample", 1) < needed_bytes(large, "sample", 4) == needed_bytes(large, "mean", 4)
-    assert needed_bytes(large, "member", 1) == needed_bytes(large, "mean", 1) < needed_bytes(large, "mean", 1, 1)
+    assert needed_bytes(large, "mean", 1) < needed_bytes(large, "member", 1) < needed_bytes(large, "mean", 1, 1)
     assert needed_bytes(large, "mean", 1, 16) - needed_bytes(large, "mean", 1, 8) == 8 * 2 * 256**3  # int16
     free = available_bytes(torch.device("cpu"))
     assert free is None or 0 < free < 2**46
