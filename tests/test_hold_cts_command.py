@@ -110,6 +110,13 @@ def test_later_stages_forget_factors_that_were_measured_with_other_cts(prepared,
     assert json.loads((second / "model.json").read_text()) == {"sha256": file_sha256(second / "model.pt")}
 
 
+def test_a_later_stage_whose_parent_lies_elsewhere_forgets_them_too(prepared, bundles):
+    (bundles / "stage2").rename(bundles / "stage3")
+    third = bundles / "stage3" / "models"
+    assert run(prepared, bundles) == ExitCode.OK
+    assert json.loads((third / "model.json").read_text()) == {"sha256": file_sha256(third / "model.pt")}
+
+
 def test_a_film_is_answered_with_the_held_cts_from_then_on(prepared, bundles):
     plain = UnifiedHybridViTCascade.from_pretrained(bundles, stages=1)
     case = held_out_case(prepared, "val", "held-out", plain.stages, lateral=False)

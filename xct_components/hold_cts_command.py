@@ -59,16 +59,18 @@ def hold_cts(
     from xct_components.data.bundle_folder import STAGES, bundles_folder
     from xct_components.data.cases.cases import TrainingCases, case_dataset, present_items
     from xct_components.data.file_hash import file_sha256
+    from xct_components.evaluation.deviation_check import forget_factors
     from xct_components.training.released_weights import write_weights
 
     folder = bundles_folder(bundles)
-    files = [folder / f"stage{number}" / WEIGHTS for number in STAGES]
-    files = [files[0], *takewhile(Path.is_file, files[1:])]
+    first, *others = (folder / f"stage{number}" / WEIGHTS for number in STAGES)
+    files = [first, *takewhile(Path.is_file, others)]
+    unloaded = [file for file in others[len(files) - 1 :] if file.is_file()]  # parents of these lie elsewhere
     stage, *later = UnifiedHybridViTCascade.from_pretrained(folder, stages=len(files)).stages
     if stage.multi_atlas is None:
         raise UsageFailure(f"{folder / 'stage1'} holds no CTs (atlas_cts is 0); train it with --network_def::atlas_cts 16")
     if not dry_run:
-        require_writable([file.parent for file in files])
+        require_writable([file.parent for file in (*files, *unloaded)])
     items = present_items(Path(prepared), side, stage.field.shape[0])
     left_out = _names(without, [str(item["case"]) for item in items])
     kept = [item for item in items if item["case"] not in left_out]
@@ -91,6 +93,7 @@ def hold_cts(
         stage, files[0], {"network_of": file_sha256(files[0]), "held_cts": len(names), "network_share": network_share}
     )
     written = [files[0], *(changed for one, file in zip(later, files[1:], strict=True) if (changed := _written(one, file)))]
+    written += [file.with_suffix(".json") for file in unloaded if forget_factors(file)]
     return [*said, *map(str, written)]
 
 

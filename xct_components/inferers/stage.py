@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from monai.inferers import Inferer
@@ -36,7 +36,7 @@ UNTILED_VOXELS = 256**3
 USUAL_COLUMN, USUAL_OVERLAP = 352, 96
 
 Mode = Literal["mean", "sample", "member"]
-MODES: tuple[Mode, ...] = ("mean", "sample", "member")
+MODES: tuple[Mode, ...] = get_args(Mode)
 #: Called with (network evaluations done, evaluations in all).
 OnStep = Callable[[int, int], None]
 
@@ -187,10 +187,11 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
             bent = network.bent_cts(SeenFilms(films.seen, films.seen_beams), whole, believed)
         known: list[BentCts | None] = [None] * count if bent is None else list(bent)
         start = known
-        if self.mode == "member" and coarse is None:
-            start = [*members_of(known, self.seed + chain)]
-        elif self.mode == "member" and coarse is not None and network.detail is not None:
-            coarse = with_detail(coarse, network.detail, whole, known, self.seed + chain)
+        if self.mode == "member":
+            if coarse is None:
+                start = [*members_of(known, self.seed + chain)]
+            elif network.detail is not None:
+                coarse = with_detail(coarse, network.detail, whole, known, self.seed + chain)
         prior_hu = network.prior_hu(films.measured, whole, films.measured_beams, believed, coarse, bent=start)
         prior_hu = padded_volume(prior_hu, padded[0].shape)
         conditions = network.condition(films.seen, padded, films.seen_beams, prior_hu)

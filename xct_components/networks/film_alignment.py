@@ -176,10 +176,10 @@ class _Pair:
         return rows @ control @ cols.T
 
 
-def identity_places(rows: int, cols: int) -> Float[Tensor, "rows cols 2"]:
-    """Where ``grid_sample`` reads every pixel itself."""
-    y, x = ((torch.arange(n) + 0.5) / n * 2.0 - 1.0 for n in (rows, cols))
-    return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
+def identity_places(*size: int) -> Float[Tensor, "*size axes"]:
+    """Where ``grid_sample`` reads every pixel or voxel itself, (x, y) or (x, y, z)."""
+    places = [(torch.arange(n) + 0.5) / n * 2.0 - 1.0 for n in size]
+    return torch.stack(torch.meshgrid(*places, indexing="ij")[::-1], dim=-1)
 
 
 def _cubic(pixels: int, points: int) -> Float[Tensor, "pixels points"]:

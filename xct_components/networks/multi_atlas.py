@@ -67,7 +67,7 @@ class BentCts(NamedTuple):
     def bent_like(self, number: int, volume: Float[Tensor, "1 1 d h w"]) -> Float[Tensor, "1 1 d h w"]:
         """Another volume of the patient whose CT is that member, edge to edge over ``grid``, bent as the CT was."""
         moved, bent = self.displacement[number : number + 1].movedim(-1, 1), torch.empty_like(volume)
-        places = identity_places_3d(volume.shape[2:]).to(moved)[None]
+        places = identity_places(*volume.shape[2:]).to(moved)[None]
         for slices in torch.arange(volume.shape[2]).split(SLICES_READ):  # 256³ places at once would be 200 MB
             here = places[:, slices]
             bent[:, :, slices] = _read(volume, here + _read(moved, here).movedim(1, -1))
@@ -201,7 +201,7 @@ class MultiAtlas(nn.Module):
         bent_hu = mu_per_mm_to_hu(bent)
         mean_hu = bent_hu.mean(0, keepdim=True)
         squares_hu2 = (bent_hu - mean_hu).square().sum(0, keepdim=True)
-        order, displacement = energy.argsort(stable=True), places - identity_places_3d(grid.shape).to(places)
+        order, displacement = energy.argsort(stable=True), places - identity_places(*grid.shape).to(places)
         whose = (members[order], keys[order], displacement[order])
         return BentCts(mean, *whose, mean_hu, squares_hu2 / max(len(bent) - 1, 1), grid, len(bent))
 
@@ -232,9 +232,10 @@ def _fused(bent: Tensor, films: Tensor, field: VolumeGrid, beams: Sequence[Beam]
     mean, spacing_mm = bent.mean(0, keepdim=True), field.resampled(bent.shape[2:]).spacing_mm
     apart, moved = bent - mean, torch.cat([mean, bent])
     for view in range(len(beams)):
-        own, given = _seen(torch.cat([bent, moved]), films, field, beams, view)
+        # At first the moved ones are those that were bent: one film of each serves both.
+        own, given = _seen(moved if view == 0 else torch.cat([moved, bent]), films, field, beams, view)
         pixel_mm = [mm for axis, mm in enumerate(spacing_mm) if axis != AXES[view]]
-        weights = film_weights(own[: len(bent)], given - own[len(bent) :], pixel_mm)
+        weights = film_weights(own[-len(bent) :], given - own[: len(moved)], pixel_mm)
         along_rays = weights.unsqueeze(AXES[view] + 2)[:, :, None]
         moved = moved + torch.stack([(one * apart).sum(0) for one in along_rays])
     return moved.clamp_min(0.0)
@@ -272,9 +273,3 @@ def _frontal_places(
 
 def _read(volumes: Tensor, places: Tensor) -> Tensor:
     return F.grid_sample(volumes, places, padding_mode="border", align_corners=False)
-
-
-def identity_places_3d(size: Sequence[int]) -> Float[Tensor, "d h w 3"]:
-    """Where ``grid_sample`` reads every voxel itself, (x, y, z)."""
-    z, y, x = ((torch.arange(n) + 0.5) / n * 2.0 - 1.0 for n in size)
-    return torch.stack(torch.meshgrid(z, y, x, indexing="ij")[::-1], dim=-1)

@@ -72,22 +72,28 @@ def _header(ct: GeneratedCt, film: str) -> str:
     shown, raw = (", ".join(f"{error:.1%}" for error in errors) for errors in (ct.shown_film_error, ct.film_error))
     scale = "on the film's own scale" if ct.film.exact else f"after gain and offset; {raw} before"
     kind = estimate_name(settings)
-    drawn = f"{settings['samples']} sample{'s' if settings['samples'] > 1 else ''}, seed {settings['seed']}"
-    if settings["mode"] == "mean" and settings["samples"] == 1:
-        drawn = f"and {len(ct.members)} possible CT{'s' if len(ct.members) > 1 else ''}" if ct.members else "no samples drawn"
-    drawn = f"number {settings['seed']}" if settings["mode"] == "member" else drawn
     sure = [] if ct.typical_std_hu is None else [("uncertainty", f"± {ct.typical_std_hu:.0f} HU", "median over the body")]
     cards = (
         ("film error", shown, scale),
         *sure,
         ("voxels", " x ".join(map(str, ct.volume.shape[-3:])), f"{spacing} mm"),
         ("film", "exact" if ct.film.exact else "calibrated", "simulated" if ct.film.exact else "scale estimated"),
-        ("estimate", kind, drawn),
+        ("estimate", kind, _drawn(ct)),
         ("computed in", f"{sum(stage['seconds'] for stage in record['stages']):.0f} s", f"{len(record['stages'])} stages"),
     )
     tiles = "".join(f"<div><dt>{escaped(a)}</dt><dd>{escaped(b)}<small>{escaped(c)}</small></dd></div>" for a, b, c in cards)
     head = f"<h1>CT estimated from a chest film</h1><p>{escaped(film)}</p><dl>{tiles}</dl>{_warnings(record)}"
     return f"{notice(WARNING, 'estimated from a chest film; research only')}<header>{head}</header>"
+
+
+def _drawn(ct: GeneratedCt) -> str:
+    """What was drawn beside the estimate, or which of several it is."""
+    settings = ct.record["settings"]
+    if settings["mode"] == "member":
+        return f"number {settings['seed']}"
+    if settings["mode"] == "sample" or settings["samples"] > 1:
+        return f"{settings['samples']} sample{'s' if settings['samples'] > 1 else ''}, seed {settings['seed']}"
+    return f"and {len(ct.members)} possible CT{'s' if len(ct.members) > 1 else ''}" if ct.members else "no samples drawn"
 
 
 def _warnings(record: dict[str, Any]) -> str:
