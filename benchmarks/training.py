@@ -3,8 +3,10 @@
     python -m benchmarks.training [--stages 1,2,3] [--threads 2] [--steps 3] [--workers 0] [--device cpu] [--json out]
     python -m benchmarks.training --full 1 --device cuda
 
-Every row runs in a process of its own, on phantoms that lie on the disk, with random weights. "data" is the time that the loop
-waits for cases, "prepare" augmentation, films, and the frozen stages before; "waiting" the share of "data" (goal: below 10 %).
+Every row runs in a process of its own, on phantoms that lie on the disk, with random weights and eight phantoms that stage 1
+holds and bends. "data" is the time that the loop waits for cases, "prepare" augmentation, films, bent CTs and the frozen stages
+before; "waiting" the share of "data" (goal: below 10 %), "preparing" that of both. "starts kept" reads what those stages made
+from the disk, as every epoch does once ``case_draws`` epochs are over.
 "2 processes" are two processes of half the threads each, as torchrun starts them, joined by gloo. "TFLOP" counts matrix
 products, convolutions and attention of one sample, forward, backward and the stages before; the projector is not in it.
 
@@ -34,6 +36,7 @@ KEYS = {
     "samples_per_s": "samples/s",
     "cpu_s": "CPU s/step",
     "waiting_percent": "waiting [%]",
+    "preparing_percent": "preparing [%]",
     "data_s": "data [s]",
     "prepare_s": "prepare [s]",
     "forward_s": "forward [s]",
@@ -58,8 +61,8 @@ def main() -> None:
     for job in _jobs(options):
         figures = run_isolated("benchmarks.training_worker", job, threads=job["threads"], timeout_s=options.timeout)
         if "waiting" in figures:
-            figures["waiting_percent"] = 100.0 * figures.pop("waiting")
-        rows.append({"what": job["what"], "stage": job["stage"], **figures})
+            figures |= {f"{name}_percent": 100.0 * figures.pop(name) for name in ("waiting", "preparing")}
+        rows.append({"what": job["what"], "stage": job["stage"], "kept": job["kept"], **figures})
         print(f"{job['what']}: {figures}", file=sys.stderr)
     machine = describe_machine(["monai"])
     print(markdown_table(list(KEYS.values()), [[row.get(key) for key in KEYS] for row in rows]))
@@ -91,7 +94,8 @@ def _jobs(options: argparse.Namespace) -> list[dict[str, Any]]:
     configs = ["inference.json", "full.json"] if options.full else ["inference.json"]
     shared = {"bundles": options.bundles, "configs": configs, "steps": options.steps, "device": options.device}
     stages = [int(stage) for stage in options.stages.split(",")]
-    rows = [(stage, 1) for stage in stages] + [(1, options.processes)] * (1 in stages and options.processes > 1)
+    rows = [(stage, 1, kept) for stage in stages for kept in (False, True)]
+    rows += [(1, options.processes, False)] * (1 in stages and options.processes > 1)
     return [
         {
             **shared,
@@ -100,11 +104,14 @@ def _jobs(options: argparse.Namespace) -> list[dict[str, Any]]:
             "batch": BATCH[stage] // processes,
             "column": COLUMN[stage],
             "processes": processes,
+            "kept": kept,
             "port": _free_port(),
             "threads": max(1, options.threads // processes),
-            "what": f"stage {stage}, {VOXELS[stage]}" + (f", {processes} processes" if processes > 1 else ""),
+            "what": f"stage {stage}, {VOXELS[stage]}"
+            + (", starts kept" if kept else "")
+            + (f", {processes} processes" if processes > 1 else ""),
         }
-        for stage, processes in rows
+        for stage, processes, kept in rows
     ]
 
 
@@ -112,7 +119,7 @@ def _hours(rows: list[dict[str, Any]]) -> list[list[Any]]:
     """Hours of each stage over 1000 CTs; the last also over every column of 512 x 604 x 512."""
     table = []
     for row in rows:
-        if not row.get("tflop"):
+        if not row.get("tflop") or row["kept"]:
             continue
         samples = CTS * EPOCHS[row["stage"]]
         hours = samples * row["tflop"] / H200_TFLOPS / 3600.0

@@ -20,16 +20,19 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from xct_components.bundle_io.parent_stages import stage_of
-from xct_components.data.cases.cases import TrainingCases, case_dataset, phantom_items
+from xct_components.data.cases.cases import TrainingCases, case_dataset, load_case, phantom_items
 from xct_components.losses.hybrid import HybridLoss
 from xct_components.networks.cascade_stage import CascadeStage
 from xct_components.training.case_order import CaseOrder
+from xct_components.training.kept_volumes import KeptVolumes
 from xct_components.training.prepare_batch import PrepareStageBatch
 from xct_components.training.processes import across_processes, summed_over_processes
 from xct_components.training.stage_step import StageStep
-from xct_components.training.statistics import measure_statistics
+from xct_components.training.statistics import hold_patients, measure_statistics
 
 PHANTOMS = 4
+#: Patients that stage 1 holds and bends to each film, as many as the released weights hold; phantoms here.
+HELD, FIRST_HELD = 8, 1000
 #: What a step is made of, in order.
 PARTS = ("data", "prepare", "forward", "backward", "update")
 
@@ -38,7 +41,7 @@ class Training:
     """A stage as its train.json trains it, on phantoms that lie on the disk.
 
     Args:
-        job: ``stage``, ``bundles``, ``configs``, ``batch``, ``column``, ``device``, ``workers``, ``perceptual``.
+        job: ``stage``, ``bundles``, ``configs``, ``batch``, ``column``, ``device``, ``workers``, ``kept`` (whether starts are).
         cache_dir: where the phantoms lie.
     """
 
@@ -55,7 +58,10 @@ class Training:
         cases = TrainingCases(volumes)
         _begin(chain, cases)
         self.device, self.stage = device, chain[-1]
-        self.prepare = PrepareStageBatch(self.stage, chain[:-1], column_pixels=job["column"])
+        kept = KeptVolumes(Path(cache_dir) / "starts") if job["kept"] else None
+        self.prepare = PrepareStageBatch(self.stage, chain[:-1], column_pixels=job["column"], kept=kept)
+        for index in range(PHANTOMS if job["kept"] else 0):
+            self.prepare.batch([cases[index]], device)
         step: nn.Module = StageStep(self.stage, depth_target=bool(weights.get("depth_prior")))
         self.step = across_processes(step, device) if job["processes"] > 1 else step
         self.loss = HybridLoss(**weights).to(device)
@@ -124,6 +130,7 @@ def _measure(rank: int, job: dict[str, Any], cache_dir: str) -> None:
         "samples_per_s": job["batch"] * job["processes"] / mean_step_s,
         "cpu_s": cpu_s,
         "waiting": parts[0] / sum(parts),
+        "preparing": (parts[0] + parts[1]) / sum(parts),
         "process_mib": _peak_mib(training.device),
         "tflop": _tflop(training, batches) / job["batch"] if job["processes"] == 1 else None,
         "params_m": sum(parameter.numel() for parameter in training.stage.parameters()) / 1e6,
@@ -135,12 +142,14 @@ def _measure(rank: int, job: dict[str, Any], cache_dir: str) -> None:
 
 
 def _begin(chain: list[CascadeStage], cases: TrainingCases) -> None:
-    """Atlases and scales from one phantom: enough for time and memory."""
+    """Atlases and scales from one phantom, and patients to bend: enough for time and memory."""
+    held = [(str(item["case"]), load_case(item)["ct_hu"].float()) for item in phantom_items(HELD, 64, FIRST_HELD)]
     for number, stage in enumerate(chain):
         if number < len(chain) - 1:
             stage.atlas.measure([cases[0]["ct_hu"].float()])
+            hold_patients(stage, held if number == 0 else [])
             continue
-        measure_statistics(PrepareStageBatch(stage, chain[:-1]), [[cases[0]]])
+        measure_statistics(PrepareStageBatch(stage, chain[:-1]), [[cases[0]]], held if number == 0 else [])
 
 
 def _peak_mib(device: torch.device) -> float:

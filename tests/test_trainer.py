@@ -44,6 +44,41 @@ def test_depth_priors_and_projection_can_be_left_out(places):
     assert trained.weights is not None
 
 
+def test_weights_that_an_older_training_left_are_not_those_of_a_later_one(places):
+    bundles, prepared = places
+    trainer = UnifiedTrainer(1, bundles)
+    older = trainer.train(prepared, epochs=1, **BRIEF)
+    anew = {**BRIEF, "resume": False, "seed": 1}
+    without_projection = trainer.train(prepared, epochs=1, validate_projection=False, **anew)
+    assert older.best_projection is not None
+    assert older.best_projection.is_file()
+    for trained in (without_projection, trainer.trained(), UnifiedTrainer(1, bundles).trained()):
+        assert trained.best_projection is None
+        assert trained.weights is not None
+    unvalidated = trainer.train(prepared, epochs=1, val_interval=2, **{**anew, "seed": 2})
+    assert (unvalidated.weights, unvalidated.best_projection, unvalidated.metrics) == (None, None, {})
+
+
+def test_a_training_that_goes_on_without_projection_has_no_best_projection(places):
+    bundles, prepared = places
+    trainer = UnifiedTrainer(1, bundles)
+    trainer.train(prepared, epochs=1, **BRIEF)
+    assert trainer.train(prepared, epochs=2, validate_projection=False, **BRIEF).best_projection is None
+
+
+def test_what_is_written_elsewhere_is_found_there(places, tmp_path):
+    bundles, prepared = places
+    elsewhere: dict[str, Any] = {f"{name}_path": str(tmp_path / f"{name}.pt") for name in ("best", "best_drr", "last")}
+    trained = UnifiedTrainer(1, bundles).train(prepared, epochs=1, **elsewhere, **BRIEF)
+    assert [str(file) for file in (trained.weights, trained.best_projection, trained.last)] == list(elsewhere.values())
+
+
+def test_a_bundle_that_has_never_been_trained_has_left_nothing(places):
+    trained = UnifiedTrainer(1, places[0]).trained()
+    assert (trained.weights, trained.best_projection, trained.metrics) == (None, None, {})
+    assert not trained.last.exists()
+
+
 def test_the_checkpoint_of_the_stage_before_is_what_the_second_stage_starts_from(places, tmp_path):
     """With damaged weights in the first bundle, training works with the checkpoint and not without."""
     bundles, prepared = places

@@ -56,7 +56,7 @@ def trained(bundles, tmp_path):
 
 def test_a_failed_check_is_a_result_unless_it_is_asked_to_be_a_failure(trained, prepared, tmp_path, capsys):
     assert check(trained, prepared, tmp_path / "out", "--side", "train", "--pictures", "0") == ExitCode.OK
-    assert "FAIL  loss falls: 2.000 (must be below 1.000)" in capsys.readouterr().out
+    assert "FAIL         loss falls: 2.000 (must be below 1.000)" in capsys.readouterr().out
     assert check(trained, prepared, tmp_path / "out", "--strict", "--overwrite") == ExitCode.REFUSED
     assert "loss falls" in capsys.readouterr().err
     assert json.loads((tmp_path / "out" / "check.json").read_text())["passed"] is False

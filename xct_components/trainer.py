@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,10 @@ from typing import Any
 from xct_components.bundle_io.plain_failures import failure_behind
 from xct_components.data.bundle_folder import STAGES, bundles_folder
 from xct_components.failures import UsageFailure
+from xct_components.training.training_log import read_log
 
+#: Where the best weights by film error go.
+DRR_TARGETS = "validate::release_best_drr::targets"
 PathLike = str | os.PathLike[str]
 
 
@@ -22,7 +25,7 @@ class TrainedStage:
 
     Args:
         stage: its number.
-        weights: the best weights by RMSE, half precision; None if no validation has finished.
+        weights: the best weights by RMSE, half precision; None if no validation of this training has finished.
         best_projection: the best by film error; None likewise, or if projection was not validated.
         last: the checkpoint that the training can be gone on from.
         metrics: of the best weights: ``val_rmse_hu``, ``val_film_error`` and others.
@@ -63,6 +66,7 @@ class UnifiedTrainer:
         if prev_stage_checkpoint is not None and stage == 1:
             raise UsageFailure("prev_stage_checkpoint must be None for stage 1, which starts from its atlas; it has no parent")
         self.stage, self.prev_stage_checkpoint = stage, prev_stage_checkpoint
+        self._settings: dict[str, Any] = {}
         self.documents = _documents(stage, config)
         self.bundle = self.documents[0].parent.parent
 
@@ -93,25 +97,56 @@ class UnifiedTrainer:
         if epochs is not None:
             overrides["max_epochs"] = epochs
         if not validate_projection:
-            overrides["validate::release_best_drr::targets"] = []
+            overrides[DRR_TARGETS] = []
         if not use_depth_priors:
             overrides |= {"loss::depth_prior": 0.0, "step::depth_target": False}
         if self.prev_stage_checkpoint is not None:
             overrides["parents::last_file"] = str(self.prev_stage_checkpoint)
-        documents = [str(document) for document in self.documents]
+        self._settings = {"bundle_root": str(self.bundle), "dataset_dir": str(data_dir), **overrides}
         try:
-            run(config_file=documents, bundle_root=str(self.bundle), dataset_dir=str(data_dir), **overrides)
+            run(config_file=[str(document) for document in self.documents], **self._settings)
         except RuntimeError as error:  # MONAI's, around whatever a component raised
             raise failure_behind(error) or error from error
         return self.trained()
 
     def trained(self) -> TrainedStage:
-        """What trainings with the documents' own file names have left in the bundle so far."""
-        models = self.bundle / "models"
-        best, drr = models / f"stage{self.stage}_best.pt", models / f"stage{self.stage}_best_drr.pt"
-        record = best.with_suffix(".json")
-        metrics = json.loads(record.read_text(encoding="utf-8"))["metrics"] if record.is_file() else {}
-        return TrainedStage(self.stage, _if_there(best), _if_there(drr), models / f"stage{self.stage}_last.pt", metrics)
+        """What the latest training has left so far, where the documents, with the settings of ``train``, say that it is.
+
+        Weights that an older training left there are not among it.
+
+        Raises:
+            UnreadableInput: if the log of the training is damaged.
+        """
+        best, drr, last, log_file = (self._path(name) for name in ("best_path", "best_drr_path", "last_path", "log_path"))
+        log = read_log(log_file) if log_file.is_file() else []
+        record = _record_of(best, log)
+        drr_record = None if DRR_TARGETS in self._settings else _record_of(drr, log)
+        return TrainedStage(
+            self.stage,
+            best if record else None,
+            drr if drr_record else None,
+            last,
+            record["metrics"] if record else {},
+        )
+
+    def _path(self, name: str) -> Path:
+        from monai.bundle import ConfigParser
+
+        parser = ConfigParser()
+        parser.read_config([str(document) for document in self.documents])
+        parser.update({"bundle_root": str(self.bundle), **self._settings})
+        return Path(parser.get_parsed_content(name))
+
+
+def _record_of(weights: Path, log: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The record beside weights; None if there are none, or the training that left the log has not validated them."""
+    file = weights.with_suffix(".json")
+    if not weights.is_file() or not file.is_file():
+        return None
+    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    metric = record["chosen_by"]
+    validated = [one.get(metric) for one in log if one["epoch"] == record["epoch"]]
+    return record if validated == [record["metrics"][metric]] else None
 
 
 def _documents(stage: int, config: PathLike | Sequence[PathLike] | None) -> list[Path]:
@@ -123,7 +158,3 @@ def _documents(stage: int, config: PathLike | Sequence[PathLike] | None) -> list
     if missing or not documents:
         raise UsageFailure(f"config must be a folder of bundles or a list of JSON documents, got no {missing or 'document'}")
     return [document.absolute() for document in documents]
-
-
-def _if_there(file: Path) -> Path | None:
-    return file if file.is_file() else None

@@ -83,7 +83,7 @@ def _sheet(document: "StageDocument", prepared: Path, side: str, pictures: int, 
     checks: list[Check] = checks_of(cases, log, trains_depth=document.trains_depth())
     weights = document.weights()
     about = {"software": f"xct-components {__version__}", "bundle": weights[0]["bundle"], "side": side, "weights": weights}
-    kept = "" if len(shown) == len(cases) else f", {len(shown)} shown, the worst first"
+    kept = "" if len(shown) == len(cases) or not shown else f", the worst {len(shown)} shown"
     count = f"{len(cases)} case{'s' if len(cases) > 1 else ''} of the {side} side{kept}"
     title = f"{weights[0]['bundle']}, {weights[0]['file']} {weights[0]['sha256'][:8]}: {count}"
     return CheckSheet(title, checks, cases, shown, log or [], about)

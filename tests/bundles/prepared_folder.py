@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 
 from tests.inferers.tiny_stages import FIELD_MM, chest_hu
+from xct_components.data.file_hash import file_sha256
 from xct_components.geometry import VolumeGrid
 
 
@@ -22,8 +23,9 @@ def prepared_folder(folder: Path, sizes: Iterable[int]) -> Path:
         for size in sizes:
             grid = VolumeGrid.chest((size,) * 3, FIELD_MM / size)
             ct_hu = chest_hu(grid, marker=name == "first")[0, 0].numpy().astype(np.int16)
-            nibabel.save(nibabel.Nifti1Image(ct_hu, grid.affine.numpy()), folder / f"{name}-{size}.nii.gz")
-            outputs[str(size)] = {"file": f"{name}-{size}.nii.gz", "grid": grid.to_json()}
+            file = folder / f"{name}-{size}.nii.gz"
+            nibabel.save(nibabel.Nifti1Image(ct_hu, grid.affine.numpy()), file)
+            outputs[str(size)] = {"file": file.name, "grid": grid.to_json(), "sha256": file_sha256(file)}
         cases.append({"case": name, "outputs": outputs})
     (folder / "manifest.json").write_text(json.dumps({"sides": sides, "cases": cases}))
     return folder

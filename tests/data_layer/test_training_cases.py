@@ -78,6 +78,35 @@ def test_a_cached_case_is_not_read_again(prepared: Path, tmp_path: Path, cache: 
     assert all(same(volumes[i], before[i]) for i in (0, 1))
 
 
+def test_a_case_that_was_prepared_anew_is_read_anew(prepared: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(prepared, tmp_path / "prepared")
+    items = prepared_items(copy, "train", 64)
+    before = case_dataset(items, "disk", tmp_path / "cache")[0]
+    other = np.full((16, 16, 16), 40, np.int16)
+    record = write_case(copy, {"case": "case-0"}, {"64": PreparedVolume(other, GRID)}, ".nii.gz")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["cases"][0] = {**record, "split": "train"}
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    again = prepared_items(copy, "train", 64)
+    after = case_dataset(again, "disk", tmp_path / "cache")[0]
+    assert not torch.equal(before["ct_hu"], after["ct_hu"])
+    assert after["ct_hu"].unique().tolist() == [40]
+    assert TrainingCases(case_dataset(items)).fingerprint() != TrainingCases(case_dataset(again)).fingerprint()
+
+
+def test_the_fingerprint_of_cases_does_not_know_where_they_lie(prepared: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(prepared, tmp_path / "elsewhere")
+    here, there = (TrainingCases(case_dataset(prepared_items(folder, "train", 64))) for folder in (prepared, copy))
+    assert here.fingerprint() == there.fingerprint()
+    other_side = TrainingCases(case_dataset(prepared_items(prepared, "val", 64)))
+    assert other_side.fingerprint() != here.fingerprint()
+
+
+def test_fewer_draws_than_none_are_refused(prepared: Path) -> None:
+    with pytest.raises(ValueError, match=r"draws must be at least 0, got -1"):
+        TrainingCases(case_dataset(prepared_items(prepared, "train", 64)), draws=-1)
+
+
 def test_a_case_is_the_same_in_any_order_and_by_any_worker(prepared: Path) -> None:
     cases = TrainingCases(case_dataset(prepared_items(prepared, "train", 64)), seed=5)
     straight, reverse = [cases[i] for i in (0, 1)], [cases[i] for i in (1, 0)][::-1]

@@ -12,13 +12,13 @@ from xct_components.data.cases.cases import TrainingCases, load_case, phantom_it
 
 
 @functools.cache
-def _loaded(count: int) -> tuple[dict[str, Any], ...]:
-    return tuple(load_case(item) for item in phantom_items(count, 16))
+def _loaded(count: int, first_seed: int) -> tuple[dict[str, Any], ...]:
+    return tuple(load_case(item) for item in phantom_items(count, 16, first_seed))
 
 
-def phantoms(count: int = 2, **chance: Any) -> TrainingCases:
+def phantoms(count: int = 2, *, first_seed: int = 0, **chance: Any) -> TrainingCases:
     """Training cases over 320 mm; ``chance`` as ``TrainingCases`` takes it."""
-    return TrainingCases(Dataset(list(_loaded(count))), **chance)
+    return TrainingCases(Dataset(list(_loaded(count, first_seed))), **chance)
 
 
 def drawn(cases: TrainingCases, epoch: int = 0) -> Sequence[dict[str, Any]]:

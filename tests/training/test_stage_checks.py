@@ -6,8 +6,10 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from tests.networks.small_stages import small_stage
@@ -15,7 +17,8 @@ from tests.training.small_training import drawn, phantoms
 from xct_components.physics.tissue_groups import tissue_mu_per_mm
 from xct_components.training.check_sheet import CheckSheet, write_sheet_json, write_sheet_png
 from xct_components.training.checked_case import checked_case
-from xct_components.training.depth_profile import DepthProfiles, depth_profiles, region_shares
+from xct_components.training.depth_picture import draw_depth, draw_depth_curves
+from xct_components.training.depth_profile import CaseDepth, depths_of, region_shares
 from xct_components.training.stage_checks import MOST_FILM_ERROR, CheckedCase, checks_of
 from xct_components.training.validation import PrepareValidation
 
@@ -84,7 +87,7 @@ def test_what_cannot_be_checked_neither_passes_nor_fails_and_says_why():
     without_depth = CheckedCase("case", {**GOOD, "depth_error_mm": math.nan})
     loss, _, depth, _ = checks_of([without_depth], None)
     assert (loss.verdict, depth.verdict) == ("not checked", "not checked")
-    assert "no log" in loss.in_words()
+    assert "no log of its training" in loss.in_words()
     assert "no depth lifting" in depth.in_words()
     untrained = checks_of([case()], None, trains_depth=False)[2]
     assert untrained.passed is None
@@ -105,38 +108,71 @@ def seen():
 
 
 @pytest.fixture(scope="module")
-def profiles(seen) -> DepthProfiles:
+def depth(seen) -> CaseDepth:
     stage, _, _, batch, conditions = seen
-    found = depth_profiles(stage.atlas, conditions, batch)
-    assert found is not None
+    (found,) = depths_of(stage.atlas, conditions, batch)
     return found
 
 
-def test_an_atlas_that_is_the_case_itself_lies_where_the_case_lies(profiles):
+def test_an_atlas_that_is_the_case_itself_lies_where_the_case_lies(depth):
     # the atlas holds the 16 voxels of the case as 64, which are interpolated otherwise between the 20 mm of the bins
-    torch.testing.assert_close(profiles.atlas, profiles.true, atol=0.01, rtol=0.0)
-    assert float(profiles.atlas_error_mm) < 0.2 * 20.0
-    assert float(profiles.predicted_error_mm) > 0.2 * 20.0
+    assert depth.profiles["atlas"] == pytest.approx(depth.profiles["true"], abs=0.01)
+    assert depth.errors_mm["atlas"] < 0.2 * 20.0
+    assert depth.errors_mm["predicted"] > 0.2 * 20.0
 
 
-def test_the_true_profile_is_the_attenuation_of_the_slices(seen, profiles):
+def test_the_true_profile_is_the_attenuation_of_the_slices(seen, depth):
     """Rays of the frontal film run nearly along the depth: its bins hold what the coronal slices hold."""
-    slices = tissue_mu_per_mm(seen[3].truth_hu).sum((1, 3, 4))
-    assert slices.shape == profiles.true.shape
+    slices = tissue_mu_per_mm(seen[3].truth_hu).sum((0, 1, 3, 4))
     # magnification shows more of the back than of the front: 13 % over the depth of the field
-    torch.testing.assert_close(profiles.true, slices / slices.sum(1, keepdim=True), atol=0.015, rtol=0.15)
+    torch.testing.assert_close(torch.tensor(depth.profiles["true"]), slices / slices.sum(), atol=0.015, rtol=0.15)
 
 
-def test_profiles_and_region_shares_add_up_to_one(profiles):
-    for profile in (profiles.predicted, profiles.atlas, profiles.true):
-        assert float(profile.sum()) == pytest.approx(1.0, abs=1e-4)
-        assert float(region_shares(profile).sum()) == pytest.approx(1.0, abs=1e-4)
+def test_the_true_side_view_is_the_sum_over_the_width_of_the_ct(seen, depth):
+    side = tissue_mu_per_mm(seen[3].truth_hu).sum((0, 1, 4)).T.unflatten(0, (8, 2)).sum(1)  # two voxels to a row of rays
+    # rows of the film spread from the front to the back, by 13 %: the two agree but for sharp edges
+    assert torch.corrcoef(torch.stack([depth.sides["true"].flatten(), side.flatten()]))[0, 1] > 0.95
+    assert (depth.depth_mm, depth.height_mm) == (320.0, pytest.approx(320.0))  # the film covers the field at its centre
+
+
+def test_profiles_and_region_shares_add_up_to_one(depth):
+    for profile in depth.profiles.values():
+        assert sum(profile) == pytest.approx(1.0, abs=1e-4)
+        assert float(region_shares(torch.tensor(profile)).sum()) == pytest.approx(1.0, abs=1e-4)
     assert region_shares(torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]))[0] > 0.95
 
 
-def test_a_stage_without_depth_lifting_has_no_profiles(seen):
+def test_a_stage_without_depth_lifting_has_no_depths(seen):
     stage, _, _, batch, conditions = seen
-    assert depth_profiles(stage.atlas, conditions._replace(lifted=None), batch) is None
+    assert depths_of(stage.atlas, conditions._replace(lifted=None), batch) == []
+
+
+def test_the_curves_hold_all_of_the_attenuation_in_percent_per_cm():
+    """A third of 300 mm of depth each: 10 cm times the percent per cm of each bin."""
+    axes = Figure().add_subplot()
+    draw_depth_curves(axes, {"predicted": [0.2, 0.5, 0.3], "true": [0.1, 0.6, 0.3]}, depth_mm=300.0)
+    curves = {str(line.get_label()): line for line in axes.get_lines() if not str(line.get_label()).startswith("_")}
+    assert [label.split("  ")[0] for label in curves] == ["CT", "depth lifting"]
+    for line, shares in zip(curves.values(), ([0.1, 0.6, 0.3], [0.2, 0.5, 0.3]), strict=True):
+        places_mm, percent_per_cm = (torch.tensor(values).tolist() for values in line.get_data())
+        assert places_mm == pytest.approx([50.0, 150.0, 250.0])
+        assert [10.0 * percent for percent in percent_per_cm] == pytest.approx([100.0 * share for share in shares])
+    assert axes.get_xlim() == (0.0, 300.0)
+    assert axes.get_ylim()[1] > 6.0
+
+
+def test_the_picture_of_the_depths_names_each_distribution_and_how_far_off_it_is(depth):
+    figure = draw_depth("case", "epoch 3", depth)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[1] == "CT"
+    assert titles[2] == f"atlas, {depth.errors_mm['atlas']:.1f} mm off"
+    assert titles[3] == f"depth lifting, {depth.errors_mm['predicted']:.1f} mm off"
+    for axes, name in zip(figure.axes[1:], ("true", "atlas", "predicted"), strict=True):
+        (shown,) = axes.get_images()
+        assert tuple(shown.get_extent()) == (0.0, depth.depth_mm, 0.0, depth.height_mm)
+        np.testing.assert_allclose(np.asarray(shown.get_array()), depth.sides[name].numpy())
+        letters = {text.get_text(): text.get_position()[0] for text in axes.texts}
+        assert letters["A"] < letters["P"]
 
 
 def test_a_sheet_is_one_page_and_plain_json(seen, tmp_path):
@@ -156,6 +192,20 @@ def test_a_sheet_is_one_page_and_plain_json(seen, tmp_path):
     assert document["passed"] == all(check.passed is not False for check in checks)
     assert document["cases"] == [{"case": "phantom-0", **found.figures}]
     assert sum(document["depth"]["region_shares"]["true"]) == pytest.approx(1.0, abs=1e-4)
+    assert document["depth"]["depth_mm"] == 320.0
+
+
+def test_what_a_check_found_stands_in_one_column():
+    lines = [check.in_words() for check in checks_of([case(film_error=1.0)], None)]
+    assert {line[:13].strip() for line in lines} == {"PASS", "FAIL", "not checked"}
+    assert {line.index(check.name) for line, check in zip(lines, checks_of([case(film_error=1.0)], None), strict=True)} == {13}
+
+
+def test_a_sheet_without_log_depth_or_pictures_is_still_a_page(tmp_path):
+    without_depth = CheckedCase("case", {**GOOD, "depth_error_mm": math.nan})
+    write_sheet_png(tmp_path / "check.png", CheckSheet("stage", checks_of([without_depth], None), [without_depth], [], [], {}))
+    with Image.open(tmp_path / "check.png") as page:
+        assert page.format == "PNG"
 
 
 def test_a_figure_that_is_no_number_is_null_in_the_sheet(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,17 @@ from torch.utils.data import DataLoader
 
 from tests.networks.small_stages import small_stage
 from tests.training.small_training import phantoms
+from xct_components.bundle_io.stage_weights import StageWeights
 from xct_components.failures import WeightsFailure
 from xct_components.losses.hybrid import HybridLoss
 from xct_components.training.case_order import CaseOrder
 from xct_components.training.handlers import AverageWeights, ChooseAnew, ClipGradients, MeasureStatistics
+from xct_components.training.kept_volumes import KeptVolumes
 from xct_components.training.learning_rate import warm_cosine
 from xct_components.training.prepare_batch import PrepareStageBatch
 from xct_components.training.stage_loss import StageLoss
 from xct_components.training.stage_step import StageStep
+from xct_components.training.training_record import TrainingRecord
 from xct_components.training.training_state import KeepTraining, ResumeTraining, TrainingState
 from xct_components.training.weight_average import power_average
 
@@ -39,15 +43,26 @@ class Killed(BaseException):
 class Training:
     """A small stage with MONAI's trainer, as train.json puts it together."""
 
-    def __init__(self, file: Path, *, accumulation_steps: int = 1, seed: int = 0, cases: int = CASES, **state: Any) -> None:
+    def __init__(
+        self,
+        file: Path,
+        *,
+        accumulation_steps: int = 1,
+        seed: int = 0,
+        cases: int = CASES,
+        first_phantom: int = 0,
+        kept: Path | None = None,
+        **state: Any,
+    ) -> None:
         torch.manual_seed(7)
         self.stage = small_stage(loud=False).train()
         self.stage.atlas.tissue.zero_()
-        step, drawn = StageStep(self.stage), phantoms(cases, seed=seed)
+        drawn = phantoms(cases, first_seed=first_phantom, seed=seed, draws=0 if kept is None else 1)
+        step = StageStep(self.stage)
         order, self.average, loss = CaseOrder(drawn, seed), power_average(self.stage), StageLoss(HybridLoss(1.0, 0.2, 0.1))
         optimizer = torch.optim.AdamW(step.parameters(), lr=4e-3)
         scheduler = warm_cosine(optimizer, STEPS)
-        prepare = PrepareStageBatch(self.stage)
+        prepare = PrepareStageBatch(self.stage, kept=None if kept is None else KeptVolumes(kept))
         parts: dict[str, Any] = {
             "stage": self.stage,
             "average": self.average,
@@ -55,7 +70,7 @@ class Training:
             "scheduler": scheduler,
             "loss": loss,
         }
-        self.state = TrainingState(file, parts, order, same={"seed": seed}, **state)
+        self.state = TrainingState(file, parts, order, record=TrainingRecord(drawn, settings={"seed": seed}), **state)
         self.losses: list[float] = []
         self.trainer = SupervisedTrainer(
             device=torch.device("cpu"),
@@ -125,12 +140,36 @@ def test_killed_after_any_step_and_resumed_it_ends_as_if_uninterrupted(
         assert torch.equal(tensor, after.tensors()[name]), name
 
 
+def test_a_training_with_kept_starts_resumes_as_exactly_whatever_of_them_is_left(tmp_path: Path) -> None:
+    whole = Training(tmp_path / "whole.pt", kept=tmp_path / "kept").run()
+    file = tmp_path / "last.pt"
+    before = Training(file, kept=tmp_path / "others").run(1)
+    for start in sorted((tmp_path / "others").iterdir())[::2]:
+        start.unlink()
+    after = Training(file, kept=tmp_path / "others").run()
+    assert before.losses + after.losses == whole.losses
+    for name, tensor in whole.tensors().items():
+        assert torch.equal(tensor, after.tensors()[name]), name
+
+
 def test_between_two_batches_that_share_an_update_nothing_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "last.pt"
     Training(file, accumulation_steps=2).run(1)
     assert not file.exists()
     Training(file, accumulation_steps=2).run(2)
     assert torch.load(file, weights_only=True)["iteration"] == 2
+
+
+def test_the_weights_tell_what_they_were_made_of(tmp_path: Path) -> None:
+    cases, weights = phantoms(2), StageWeights()
+    weights.records.append({"bundle": "stage1", "file": "model.pt", "sha256": "ab" * 32})
+    record = TrainingRecord(cases, weights, {"seed": 3})
+    told = json.loads(json.dumps(record.to_json()))
+    assert told["seed"] == 3
+    assert told["earlier_stages"] == weights.records
+    assert told["data"] == {"fingerprint": cases.fingerprint(), "cases": 2}
+    weights.records[0]["sha256"] = "cd" * 32
+    assert record.same()["earlier stages"] == ["stage1 cdcdcdcdcdcd"]
 
 
 def test_a_checkpoint_is_plain_and_says_where_it_stands(uninterrupted: Training) -> None:
@@ -152,6 +191,7 @@ def test_without_resume_a_training_begins_anew(uninterrupted: Training, tmp_path
     [
         ({"seed": 1}, r"seed 0 there and 1 here"),
         ({"cases": 4}, r"cases 5 there and 4 here"),
+        ({"first_phantom": 3}, r"data [0-9a-f]{12} there and [0-9a-f]{12} here"),
     ],
 )
 def test_another_training_is_not_gone_on_from(other: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from PIL import Image
 
 from tests.networks.small_stages import small_stage
@@ -221,6 +222,35 @@ def test_a_library_that_is_not_there_stops_the_run_with_the_way_out(module, hand
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.fixture
+def with_mlflow(monkeypatch):
+    if find_spec("mlflow") is None:
+        pytest.skip("mlflow is not installed: pip install mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name, value in {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("with_mlflow")
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:///{folder}/file", "{folder}/mlruns", "ftp://nowhere"])
+def test_a_server_that_does_not_answer_or_is_none_stops_the_run_before_its_first_step(uri, tmp_path):
+    (tmp_path / "file").write_text("no database" * 100)
+    trainer = trainer_of([], MlflowLog("xct", "stage1", uri.format(folder=tmp_path)))
+    with pytest.raises(Failure, match=r"MLFLOW_TRACKING_URI names the server or sqlite:///FILE"):
+        trainer.run([0])
+
+
+@pytest.mark.usefixtures("with_mlflow")
+def test_a_training_outlives_the_server_that_it_tells(tmp_path, caplog):
+    log = MlflowLog("xct", "stage1", f"sqlite:///{tmp_path}/runs.db")
+    trainer = trainer_of([1.0, 2.0], log)
+    trainer.state.metrics = {"train_loss": 1.0}
+    trainer.add_event_handler(Events.EPOCH_STARTED(once=2), (tmp_path / "runs.db").unlink)
+    trainer.run([0], max_epochs=2)
+    assert trainer.state.epoch == 2
+    assert "MLflow did not take epoch 2" in caplog.text
+
+
 def test_what_is_switched_off_needs_no_library_and_writes_nothing(tmp_path, monkeypatch):
     for module in (tensorboard_log, validation_pictures):
         monkeypatch.setattr(module, "find_spec", lambda name: None)
@@ -235,7 +265,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         trainer_of([1.0], TensorBoardLog(tmp_path / "runs" / "stage1")).run([0])
 
 
-def validator(cases: list[list[dict[str, Any]]], *handlers: Any) -> Engine:
+def validator(cases: list[Sequence[dict[str, Any]]], *handlers: Any) -> Engine:
     """An evaluator that leaves its output as MONAI's does; what a stage makes of the cases is computed once."""
     stage = small_stage()
     prepared = [PrepareValidation(stage)(case)[0] for case in cases]
@@ -247,16 +277,45 @@ def validator(cases: list[list[dict[str, Any]]], *handlers: Any) -> Engine:
 
 
 def test_pictures_are_drawn_after_the_first_epoch_and_every_so_manyeth(tmp_path):
-    cases = [[case] for case in drawn(phantoms(augment=False, randomize_exposure=False))]
+    cases: list[Sequence[dict[str, Any]]] = [[case] for case in drawn(phantoms(augment=False, randomize_exposure=False))]
     engine = validator(cases, DrawValidation(tmp_path / "pictures", every=2, cases=1), TensorBoardLog(tmp_path))
     engine.run(cases, max_epochs=3)
     files = sorted(path.name for path in (tmp_path / "pictures").iterdir())
-    assert files == [f"phantom-0_epoch{epoch:04d}.png" for epoch in (1, 2)]
-    assert engine.state.pictures == {}  # none is due after the third epoch
-    with Image.open(tmp_path / "pictures" / files[-1]) as picture:
-        rows, cols = picture.height, picture.width
+    assert files == [f"phantom-0_epoch{epoch:04d}{kind}.png" for epoch in (1, 2) for kind in ("", "_depth")]
+    assert engine.state.pictures == engine.state.depths == {}  # none is due after the third epoch
 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    shown = EventAccumulator(str(tmp_path)).Reload().Images("val_phantom-0")
-    assert [(one.step, one.height, one.width) for one in shown] == [(epoch, rows, cols) for epoch in (1, 2)]
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert sorted(events.Tags()["images"]) == ["val_phantom-0", "val_phantom-0_depth"]
+    for kind in ("", "_depth"):
+        with Image.open(tmp_path / "pictures" / f"phantom-0_epoch0002{kind}.png") as picture:
+            rows, cols = picture.height, picture.width
+        shown = events.Images(f"val_phantom-0{kind}")
+        assert [(one.step, one.height, one.width) for one in shown] == [(epoch, rows, cols) for epoch in (1, 2)]
+
+
+def test_tensorboard_has_the_depths_as_histograms_in_mm(tmp_path):
+    case = drawn(phantoms(1, augment=False, randomize_exposure=False))
+    validator([case], DrawValidation(tmp_path / "pictures"), TensorBoardLog(tmp_path)).run([case])
+    depth = MeanOfBatch()(PrepareValidation(small_stage())(case)[0], small_stage()).depths[0]
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert sorted(events.Tags()["histograms"]) == [f"val_phantom-0_depth/{name}" for name in ("atlas", "predicted", "true")]
+    for name, side in depth.sides.items():
+        (shown,) = (one.histogram_value for one in events.Histograms(f"val_phantom-0_depth/{name}"))
+        assert (shown.min, shown.max) == (0.0, 320.0)
+        assert shown.sum / shown.num == pytest.approx(float((side.sum(0) * (20.0 * torch.arange(16) + 10.0)).sum()), rel=1e-4)
+
+
+def test_a_stage_without_depth_lifting_has_no_picture_of_it(tmp_path):
+    case = drawn(phantoms(1, augment=False, randomize_exposure=False))
+    stage = small_stage(use_depth_lifting=False)
+    batch = PrepareValidation(stage)(case)[0]
+    engine = Engine(lambda engine, cases: {"image": batch, "pred": MeanOfBatch()(batch, stage)})
+    DrawValidation(tmp_path).attach(engine)
+    engine.run([case])
+    assert [path.name for path in tmp_path.iterdir()] == ["phantom-0_epoch0001.png"]
+    assert torch.isnan(engine.state.output["pred"].figures["atlas_depth_error_mm"]).tolist() == [True]

@@ -18,6 +18,9 @@ from xct_components.networks.deviation_factors import STD_FACTORS, DeviationFact
 
 Network = TypeVar("Network", bound=nn.Module)
 
+#: In the JSON beside a file of several stages: what was known of each, by its name.
+PARTS = "joined_from"
+
 
 class StageWeights:
     """Loads weights, and knows afterwards what was loaded.
@@ -38,7 +41,8 @@ class StageWeights:
             file: a dictionary from names to tensors, as ``torch.save`` writes it; a JSON of the same name beside it may hold
                 its "sha256", and then the "std_factors": the ``deviation_factors`` of a ``CascadeStage``.
             device: of the result.
-            part: the stage of a file of several, as a joint training writes it: "stage1"; None for a file of one.
+            part: the stage of a file of several, as a joint training writes it: "stage1"; None for a file of one. What is known
+                of it then stands in the JSON under ``PARTS`` and its name.
 
         Raises:
             WeightsFailure: if there is no such file, it is damaged or not the file its JSON describes, its tensors are not
@@ -67,8 +71,9 @@ class StageWeights:
             raise WeightsFailure(
                 f"{path} belongs to another network ({_difference(network, state)}); check network_def"
             ) from error
-        if part is None and isinstance(network, CascadeStage):
-            network.deviation_factors = _deviation_factors(path, described)
+        if isinstance(network, CascadeStage):
+            own = described if part is None else _described_part(described, part)
+            network.deviation_factors = _deviation_factors(path, own)
         self.records.append({"bundle": path.absolute().parent.parent.name, "file": path.name, "sha256": sha256})
         return network.to(device)
 
@@ -90,6 +95,13 @@ def _described(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _described_part(described: dict[str, Any], part: str) -> dict[str, Any]:
+    """What the JSON beside a file of several stages says of one; nothing where it does not say which file it describes."""
+    parts = described.get(PARTS) if "sha256" in described else None
+    one = parts.get(part) if isinstance(parts, dict) else None
+    return one if isinstance(one, dict) else {}
 
 
 def _deviation_factors(path: Path, described: dict[str, Any]) -> DeviationFactors:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -25,7 +25,7 @@ CT_WINDOW_HU, FILM_WINDOW = (-1050.0, 450.0), (0.0, 6.5)
 DIFFERENCE_WINDOW_HU, FILM_DIFFERENCE_WINDOW = (-500.0, 500.0), (-0.5, 0.5)
 COLUMNS = ("coronal", "axial", "sagittal", "film")
 LETTERS = ("RL", "RL", "AP", "RL")
-ROWS = ("CT", "mean", "mean - CT")
+ROWS = ("CT", "one-step mean", "mean - CT: ±500 HU, film ±0.5")
 #: Inches: side of a panel, gap, room above for the names of the columns, to the left for those of the rows.
 PANEL_INCH, GAP_INCH, TOP_INCH, LEFT_INCH = 2.3, 0.06, 0.62, 0.42
 BACKGROUND, TEXT, FAINT, ACCENT = "#0b0e13", "#e8ecf2", "#8b95a5", "#5cc8ff"
@@ -99,7 +99,29 @@ def draw_case(figure: Figure, picture: CasePicture, left_inch: float, top_inch: 
             if row == 0:
                 axes.set_title(column_name, color=TEXT, fontsize=9, pad=4)
             if column == 0:
-                axes.text(-0.06, 0.5, row_name, color=TEXT, fontsize=9, rotation=90, va="center", transform=axes.transAxes)
+                words: dict[str, Any] = {"color": TEXT, "fontsize": 9, "rotation": 90, "ha": "center", "va": "center"}
+                axes.text(-0.06, 0.5, row_name, transform=axes.transAxes, **words)
+
+
+def framed_panel(figure: Figure, left_inch: float, top_inch: float, width_inch: float, height_inch: float) -> Axes:
+    """Empty axes for a diagram, so far from the left and upper edge of the figure."""
+    width, height = figure.get_size_inches()
+    bottom = height - top_inch - height_inch
+    axes = figure.add_axes((left_inch / width, bottom / height, width_inch / width, height_inch / height))
+    axes.set_facecolor(BACKGROUND)
+    axes.tick_params(colors=FAINT, labelsize=8)
+    for spine in axes.spines.values():
+        spine.set_color(FAINT)
+    return axes
+
+
+def write_sides(axes: Axes, letters: Sequence[str]) -> None:
+    """The sides of the patient at the left and the right edge, legible on any gray."""
+    from matplotlib.patheffects import withStroke
+
+    for share, letter, side in ((0.03, letters[0], "left"), (0.97, letters[1], "right")):
+        text = axes.text(share, 0.5, letter, color=ACCENT, fontsize=8, ha=side, va="center", transform=axes.transAxes)
+        text.set_path_effects([withStroke(linewidth=2.0, foreground=BACKGROUND)])
 
 
 def draw_picture(picture: CasePicture) -> Figure:
@@ -149,5 +171,4 @@ def _show(
     extent = (0.0, width_mm, height_mm, 0.0)
     axes.imshow(pixels.numpy(), cmap="gray", vmin=window[0], vmax=window[1], interpolation="bilinear", extent=extent)
     axes.set_axis_off()
-    for share, letter, side in ((0.03, letters[0], "left"), (0.97, letters[1], "right")):
-        axes.text(share, 0.5, letter, color=ACCENT, fontsize=8, ha=side, va="center", transform=axes.transAxes)
+    write_sides(axes, letters)

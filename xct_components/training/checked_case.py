@@ -9,7 +9,6 @@ import torch
 
 from xct_components.networks.cascade_stage import CascadeStage
 from xct_components.training.case_picture import case_picture
-from xct_components.training.depth_profile import depth_profiles
 from xct_components.training.stage_checks import CheckedCase
 from xct_components.training.validation import MeanOfBatch, PrepareValidation
 from xct_components.training.validation_pictures import in_words
@@ -30,11 +29,7 @@ def checked_case(
     batch, _ = prepare([case], device)
     validated = MeanOfBatch()(batch, stage)
     figures = {name: float(values[0]) for name, values in validated.figures.items()}
-    depth: dict[str, list[float]] = {}
-    profiles = depth_profiles(stage.atlas, stage.condition(batch.film, batch.fields, batch.beams, batch.prior_hu), batch)
-    if profiles is not None:
-        figures["atlas_depth_error_mm"] = float(profiles.atlas_error_mm[0])
-        named = {"predicted": profiles.predicted, "atlas": profiles.atlas, "true": profiles.true}
-        depth = {name: profile[0].tolist() for name, profile in named.items()}
+    profiles = validated.depths[0].profiles if validated.depths else {}
+    depth_mm = validated.depths[0].depth_mm if validated.depths else 0.0
     picture = case_picture(case["case"], batch, validated.volume_hu, 0, in_words(validated.figures, 0))
-    return CheckedCase(case["case"], figures, depth, picture)
+    return CheckedCase(case["case"], figures, profiles, depth_mm, picture)

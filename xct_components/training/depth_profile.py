@@ -1,4 +1,4 @@
-"""Where along the rays the attenuation of a case lies: as the stage says, as the atlas says, as it is in the CT."""
+"""Where along the rays the attenuation of a case lies: as it is in the CT, as the atlas says, as the stage says."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from xct_components.geometry import Beam, ConeBeam, VolumeGrid
 from xct_components.networks.atlas import Atlas
 from xct_components.networks.stage_conditions import StageConditions
 from xct_components.physics.depth_regions import region_partition
@@ -18,26 +19,33 @@ from xct_components.training.stage_step import true_depth_mass
 
 
 @dataclass(frozen=True)
-class DepthProfiles:
-    """B cases seen from the front, K depth bins from the sternum to the back; every ray counts by its line integral.
+class CaseDepth:
+    """The depth distributions of a case along the rays of its first film.
+
+    A distribution here is "true", that of the CT; "atlas", that of the mean chest which the prediction starts from; or
+    "predicted", that of depth lifting.
 
     Args:
-        predicted: (B, K) share of the attenuation in each bin, adds up to 1.
-        atlas: likewise, of the mean chest that the prediction starts from.
-        true: likewise, of the CT.
-        predicted_error_mm: (B,) earth mover's distance per ray between prediction and CT, see ``depth_error_mm``.
-        atlas_error_mm: (B,) likewise of the atlas.
+        sides: by distribution (rows, K), the chest seen from its side: the share of all attenuation in each row of the film
+            and each of K depth bins, from the front to the back; adds up to 1. Every ray counts by its true line integral.
+        errors_mm: of "atlas" and "predicted", earth mover's distance per ray to the CT, see ``depth_error_mm``.
+        depth_mm: of the field.
+        height_mm: that the film shows at the centre of the field.
     """
 
-    predicted: Float[Tensor, "b k"]
-    atlas: Float[Tensor, "b k"]
-    true: Float[Tensor, "b k"]
-    predicted_error_mm: Float[Tensor, " b"]
-    atlas_error_mm: Float[Tensor, " b"]
+    sides: dict[str, Float[Tensor, "rows k"]]
+    errors_mm: dict[str, float]
+    depth_mm: float
+    height_mm: float
+
+    @property
+    def profiles(self) -> dict[str, list[float]]:
+        """By distribution the share of the attenuation in each depth bin; adds up to 1."""
+        return {name: side.sum(0).tolist() for name, side in self.sides.items()}
 
 
-def depth_profiles(atlas: Atlas, conditions: StageConditions, batch: StageBatch) -> DepthProfiles | None:
-    """The profiles of a batch; None for a stage without depth lifting.
+def depths_of(atlas: Atlas, conditions: StageConditions, batch: StageBatch) -> list[CaseDepth]:
+    """The depths of every case of a batch; empty for a stage without depth lifting.
 
     Args:
         atlas: of the stage. Where it holds nothing, all depths are alike to it.
@@ -46,21 +54,24 @@ def depth_profiles(atlas: Atlas, conditions: StageConditions, batch: StageBatch)
     """
     truth = true_depth_mass(batch, conditions)
     if truth is None or conditions.lifted is None:
-        return None
+        return []
     truth, log_mass = truth[:, :1].float(), conditions.lifted.log_mass[:, :1].float()
-    bins, rows, cols = truth.shape[3:]
-    views = [beams[:1] for beams in batch.beams]
-    mass = to_ray_space(atlas.tissue.float(), batch.fields, views, bins=bins, rows=rows, cols=cols)
-    ray = mass.sum((2, 3), keepdim=True)
-    share = torch.where(ray > TINY, mass / ray.clamp_min(TINY), 1.0 / (mass.shape[2] * bins))
-    bin_mm = batch.fields[0].shape[0] * batch.fields[0].spacing_mm[0] / bins
-    return DepthProfiles(
-        predicted=_profile(log_mass.exp(), truth),
-        atlas=_profile(share, truth),
-        true=_profile(truth / truth.sum((2, 3), keepdim=True).clamp_min(TINY), truth),
-        predicted_error_mm=depth_error_mm(log_mass, truth, bin_mm),
-        atlas_error_mm=depth_error_mm(share.log(), truth, bin_mm),
-    )
+    log_atlas = _atlas_share(atlas, batch, truth).log()
+    bin_mm = _depth_mm(batch.fields[0]) / truth.shape[3]
+    sides = {"true": _side(truth, truth), "atlas": _side(log_atlas.exp(), truth), "predicted": _side(log_mass.exp(), truth)}
+    errors_mm = {
+        "atlas": depth_error_mm(log_atlas, truth, bin_mm),
+        "predicted": depth_error_mm(log_mass, truth, bin_mm),
+    }
+    return [
+        CaseDepth(
+            {name: side[number].cpu() for name, side in sides.items()},
+            {name: float(error_mm[number]) for name, error_mm in errors_mm.items()},
+            _depth_mm(field),
+            _height_mm(field, batch.beams[number][0]),
+        )
+        for number, field in enumerate(batch.fields)
+    ]
 
 
 def region_shares(profile: Float[Tensor, "*b k"]) -> Float[Tensor, "*b 3"]:
@@ -68,7 +79,26 @@ def region_shares(profile: Float[Tensor, "*b k"]) -> Float[Tensor, "*b 3"]:
     return profile @ region_partition(profile.shape[-1]).to(profile).T
 
 
-def _profile(share: Tensor, truth: Tensor) -> Tensor:
-    """(B, K) of (B, 1, G, K, rows, cols): over the rays, each by its line integral."""
-    ray = truth.sum((2, 3), keepdim=True)
-    return (share * ray).sum((1, 2, 4, 5)) / ray.sum((1, 2, 3, 4, 5))[:, None].clamp_min(TINY)
+def _atlas_share(atlas: Atlas, batch: StageBatch, truth: Tensor) -> Tensor:
+    """The atlas along the rays of ``truth``, of the same shape; adds up to 1 on each ray."""
+    bins, rows, cols = truth.shape[3:]
+    views = [beams[:1] for beams in batch.beams]
+    mass = to_ray_space(atlas.tissue.float(), batch.fields, views, bins=bins, rows=rows, cols=cols)
+    ray = mass.sum((2, 3), keepdim=True)
+    return torch.where(ray > TINY, mass / ray.clamp_min(TINY), 1.0 / (mass.shape[2] * bins))
+
+
+def _side(mass: Tensor, truth: Tensor) -> Tensor:
+    """(B, rows, K) of (B, 1, G, K, rows, cols): over the columns; each ray by its true line integral, not by its own sum."""
+    share = mass / mass.sum((2, 3), keepdim=True).clamp_min(TINY)
+    weighed = share * truth.sum((2, 3), keepdim=True)
+    return (weighed.sum((1, 2, 5)) / truth.sum((1, 2, 3, 4, 5))[:, None, None].clamp_min(TINY)).transpose(1, 2)
+
+
+def _depth_mm(field: VolumeGrid) -> float:
+    return field.shape[0] * field.spacing_mm[0]
+
+
+def _height_mm(field: VolumeGrid, beam: Beam) -> float:
+    magnification = beam.magnification_at(field.center_mm) if isinstance(beam, ConeBeam) else 1.0
+    return beam.detector.rows * beam.detector.pitch_mm[0] / magnification

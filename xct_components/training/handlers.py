@@ -16,6 +16,7 @@ from xct_components.training.prepare_batch import PrepareStageBatch
 from xct_components.training.processes import place_among_processes
 from xct_components.training.released_weights import write_weights
 from xct_components.training.statistics import measure_statistics, patients_to_hold
+from xct_components.training.training_record import TrainingRecord
 from xct_components.training.weight_average import make_room_for_buffers
 
 Engine = Any  # ignite.engine.Engine; ignite is loaded when a training is
@@ -148,6 +149,7 @@ class ReleaseBest:
         targets: the weights files; a JSON beside each says which epoch and metrics it is.
         metric: its name in the evaluator's state.
         better: whether the first value is better than the second; by default smaller is.
+        record: what the training is made of, for that JSON.
     """
 
     def __init__(
@@ -156,8 +158,11 @@ class ReleaseBest:
         targets: Sequence[str | Path],
         metric: str,
         better: Callable[[float, float], bool] = float.__lt__,
+        *,
+        record: TrainingRecord | None = None,
     ) -> None:
         self.stage, self.targets, self.metric, self.better = stage, [Path(target) for target in targets], metric, better
+        self.record = record
         self.best: float | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -175,8 +180,11 @@ class ReleaseBest:
         if place_among_processes()[0]:
             return
         metrics = {name: float(torch.as_tensor(value)) for name, value in engine.state.metrics.items()}
+        told = {"epoch": engine.state.epoch, "chosen_by": self.metric, "metrics": metrics}
+        if self.record is not None:
+            told["training"] = self.record.to_json()
         for target in self.targets:
-            write_weights(self.stage, target, {"epoch": engine.state.epoch, "chosen_by": self.metric, "metrics": metrics})
+            write_weights(self.stage, target, told)
 
     def state_dict(self) -> dict[str, Any]:
         """The best value so far."""

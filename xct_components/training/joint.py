@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -78,6 +78,15 @@ class JointBatch:
     column: Column | None = None
     names: list[str] | None = None
 
+    def to(self, device: str | torch.device) -> JointBatch:
+        """The same batch with its tensors on a device."""
+        seen = [
+            TrainingBatch(one.ct_hu.to(device), one.film.to(device), one.line_integrals.to(device), one.grids, one.beams)
+            for one in self.seen
+        ]
+        noise, time = ([tensor.to(device) for tensor in tensors] for tensors in (self.noise, self.time))
+        return replace(self, seen=seen, noise=noise, time=time, film_present=self.film_present.to(device))
+
 
 class PrepareJointBatch:
     """Makes the batches of all stages from cases of the last one's size; MONAI's trainer calls it as its ``prepare_batch``.
@@ -85,6 +94,8 @@ class PrepareJointBatch:
     Args:
         stages: from ``joint_stages``.
         views: the films of every case.
+        second_view: another film that some batches get beside those; all stages see it.
+        second_view_share: share of the batches that get it.
         pure_noise_share: as for ``PrepareStageBatch``.
         film_dropout: likewise.
         column_pixels: likewise, for the last stage alone.
@@ -98,11 +109,14 @@ class PrepareJointBatch:
         stages: nn.ModuleDict,
         *,
         views: Sequence[ChestView] = ("PA",),
+        second_view: ChestView = "LL",
+        second_view_share: float = 0.0,
         pure_noise_share: float = PURE_NOISE_SHARE,
         film_dropout: float = 0.1,
         column_pixels: int = 0,
     ) -> None:
         self.stages, self.views, self.column_pixels = stages_of(stages), tuple(views), column_pixels
+        self.second_view, self.second_view_share = second_view, second_view_share
         self.pure_noise_share, self.film_dropout = pure_noise_share, film_dropout
         require_column(self.stages[-1], column_pixels)
 
@@ -122,14 +136,18 @@ class PrepareJointBatch:
         """The batch of cases from ``TrainingCases``."""
         last = self.stages[-1]
         rows, cols = last.film_shape
-        rendered = render_batch(cases, rows=rows, cols=cols, views=self.views, device=device)
         chances = chances_of(cases)
+        rendered = render_batch(cases, rows=rows, cols=cols, views=self._views(chances[0]), device=device)
         column = draw_column(last, self.column_pixels, chances[0])
         present = torch.tensor([float(not happens(chance, self.film_dropout)) for chance in chances])
         times = [torch.cat([self._time(chance) for chance in chances]).to(device) for _ in self.stages]
         noise = [drawn_noise(chances, (1, *self._size(stage, column))).to(device) for stage in self.stages]
         seen = [*(seen_by(stage, rendered) for stage in self.stages[:-1]), rendered]
         return JointBatch(seen, consistency_of(rendered), noise, times, present.to(device), column, names_of(cases))
+
+    def _views(self, chance: torch.Generator) -> tuple[ChestView, ...]:
+        second = self.second_view_share > 0.0 and happens(chance, self.second_view_share)
+        return (*self.views, self.second_view) if second else self.views
 
     def _time(self, chance: torch.Generator) -> Tensor:
         return draw_times(1, chance, pure_noise_share=self.pure_noise_share)

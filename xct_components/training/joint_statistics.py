@@ -10,6 +10,7 @@ from torch import Tensor
 from xct_components.data.cases.cases import TrainingCases
 from xct_components.training.joint import JointBatch, PrepareJointBatch, stage_batch
 from xct_components.training.prepare_batch import in_range
+from xct_components.training.progress import counted
 from xct_components.training.statistics import Scales, hold_patients, patients_to_hold
 
 Engine = Any  # ignite.engine.Engine; ignite is loaded when a training is
@@ -22,10 +23,11 @@ class MeasureJointStatistics:
         prepare: of the trainer.
         cases: what is trained on.
         count: cases to look at.
+        again: measure those of all stages anew at the beginning of a training that starts from weights of other cases.
     """
 
-    def __init__(self, prepare: PrepareJointBatch, cases: TrainingCases, count: int = 32) -> None:
-        self.prepare, self.cases, self.count = prepare, cases, count
+    def __init__(self, prepare: PrepareJointBatch, cases: TrainingCases, count: int = 32, *, again: bool = False) -> None:
+        self.prepare, self.cases, self.count, self.again = prepare, cases, count, again
 
     def attach(self, engine: Engine) -> None:
         """Hook into the trainer."""
@@ -36,20 +38,24 @@ class MeasureJointStatistics:
     @torch.no_grad()
     def __call__(self, engine: Engine) -> None:
         """Before the first epoch."""
-        missing = [number for number, stage in enumerate(self.prepare.stages) if not stage.atlas.is_measured]
+        stages, anew = self.prepare.stages, self.again and not engine.state.iteration
+        missing = [number for number, stage in enumerate(stages) if anew or not stage.atlas.is_measured]
         if not missing:
             return
+        device = stages[0].hu_mean.device
         chosen = range(0, len(self.cases), max(1, len(self.cases) // self.count))[: self.count]
-        batches = [self.prepare.batch([self.cases[i]]) for i in chosen]
+        each = counted(chosen, len(chosen), "cases")
+        # 0.1 GB each at 256³: they wait where there is room, and one at a time is measured where it is fast
+        batches = [self.prepare.batch([self.cases[i]], device).to("cpu") for i in each]
         for number in missing:
-            self.prepare.stages[number].atlas.measure(in_range(batch.seen[number]) for batch in batches)
-            stage, before = self.prepare.stages[number], self.prepare.stages[:number]
-            hold_patients(stage, patients_to_hold(stage, before, self.cases))
+            stage = stages[number]
+            stage.atlas.measure(in_range(batch.seen[number]).to(device) for batch in batches)
+            hold_patients(stage, patients_to_hold(stage, stages[:number], self.cases))
         for number in missing:  # each stage's prior is made by the stages before, which must know their scales by then
             scales = Scales()
-            for batch in batches:
-                scales.add(*self._truth_and_prior(batch, number))
-            values = scales.settle(self.prepare.stages[number])
+            for batch in counted(batches, len(batches), f"scales of stage {number + 1}"):
+                scales.add(*self._truth_and_prior(batch.to(device), number))
+            values = scales.settle(stages[number])
             engine.logger.info("stage %d, measured on %d cases: %s", number + 1, len(batches), values)
 
     def _truth_and_prior(self, batch: JointBatch, number: int) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from xct_components.networks.cascade_stage import CascadeStage
 from xct_components.networks.explained_volume import HIGHEST_HU, LOWEST_HU
 from xct_components.networks.stage_conditions import Column
 from xct_components.physics.consistency import Consistency, HardConsistency, SoftConsistency
+from xct_components.training.kept_volumes import KeptVolumes, TensorsFingerprint
 from xct_components.training.stage_batch import StageBatch
 
 #: Largest standard deviation of the noise that a previous stage's volume is given, in HU.
@@ -27,7 +30,8 @@ class PrepareStageBatch:
     """Makes the batches of one stage; MONAI's trainer calls it as its ``prepare_batch``.
 
     All chance comes from the cases' own seeds, so a batch can be made again, and a case is drawn alike whatever batch or
-    process it comes in. Only the column and the second film are one choice for a batch; the first case makes it.
+    process it comes in. Only the column and the second film are one choice for a batch; the first case makes it. What frozen
+    stages make of a case can be kept: where cases come again as they were drawn before, that is most of the preparation.
 
     Args:
         stage: the stage that is trained; its atlas makes the prior of the first.
@@ -41,12 +45,13 @@ class PrepareStageBatch:
         coarse_noise: largest level of noise on the coarse volume, 0 to 1 (1: 100 HU).
         column_pixels: rows and columns of the full-depth column that a batch is trained on, a multiple of the network's
             coarsest voxels; 0 trains on whole volumes.
+        kept: where starts, or the previous stages' outputs, are kept; None makes them anew in every epoch.
 
     Raises:
         ValueError: if columns do not fit the network or the film.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the choices of a batch, each named in its bundle's JSON
         self,
         stage: CascadeStage,
         parents: Sequence[CascadeStage] = (),
@@ -59,11 +64,15 @@ class PrepareStageBatch:
         real_coarse_share: float = 0.7,
         coarse_noise: float = 0.5,
         column_pixels: int = 0,
+        kept: KeptVolumes | None = None,
     ) -> None:
         self.stage, self.parents, self.views = stage, list(parents), tuple(views)
         self.second_view, self.second_view_share = second_view, second_view_share
         self.pure_noise_share, self.film_dropout = pure_noise_share, film_dropout
         self.real_coarse_share, self.coarse_noise, self.column_pixels = real_coarse_share, coarse_noise, column_pixels
+        self.kept = kept
+        own = [one for one in (stage.atlas, stage.multi_atlas) if one is not None]
+        self._makers = TensorsFingerprint(self.parents or own)
         require_column(stage, column_pixels)
         for parent in self.parents:
             parent.eval().requires_grad_(False)
@@ -87,9 +96,11 @@ class PrepareStageBatch:
         beams: list[list[Beam]] = [list(views) for views in rendered.beams]
         explain = consistency_of(rendered)
         column = draw_column(self.stage, self.column_pixels, chances[0])
-        names = names_of(cases)
-        coarse, level = self._coarse(rendered, explain, chances, names)
-        prior_hu = self.stage.prior_hu(rendered.film, rendered.grids, beams, explain, coarse, without=names)
+        coarse, level = self._coarse(cases, rendered, explain, chances)
+        if coarse is None:
+            prior_hu = self._from_frozen(cases, rendered, explain)
+        else:
+            prior_hu = self.stage.prior_hu(rendered.film, rendered.grids, beams, explain, coarse)
         size = prior_hu.shape[2:] if column is None else (prior_hu.shape[2], self.column_pixels, self.column_pixels)
         present = [float(not happens(chance, self.film_dropout)) for chance in chances]
         times = [draw_times(1, chance, pure_noise_share=self.pure_noise_share) for chance in chances]
@@ -122,7 +133,11 @@ class PrepareStageBatch:
         return (*self.views, self.second_view) if second else self.views
 
     def _coarse(
-        self, rendered: TrainingBatch, explain: list[Consistency], chances: Sequence[torch.Generator], names: Sequence[str]
+        self,
+        cases: Sequence[Mapping[str, Any]],
+        rendered: TrainingBatch,
+        explain: list[Consistency],
+        chances: Sequence[torch.Generator],
     ) -> tuple[Tensor | None, Tensor]:
         """The previous stage's volume and the level of noise on it, (B,)."""
         if not self.parents:
@@ -130,16 +145,41 @@ class PrepareStageBatch:
         coarse = F.interpolate(rendered.ct_hu, size=self.parents[-1].field.shape, mode="area")
         real = [i for i, chance in enumerate(chances) if happens(chance, self.real_coarse_share)]
         if real:
-            some = [explain[i] for i in real], [names[i] for i in real]
-            coarse[real] = means_of(self.parents, _picked(rendered, real), *some)
+            coarse[real] = self._from_frozen([cases[i] for i in real], _picked(rendered, real), [explain[i] for i in real])
         level = torch.tensor([self.coarse_noise * between(chance, 0.0, 1.0) for chance in chances])
         noise = drawn_noise(chances, tuple(coarse.shape[1:])).to(coarse)
         return coarse + COARSE_NOISE_HU * level.to(coarse)[:, None, None, None, None] * noise, level
 
+    def _from_frozen(
+        self, cases: Sequence[Mapping[str, Any]], rendered: TrainingBatch, explain: Sequence[Consistency]
+    ) -> Tensor:
+        """The previous stages' volumes, or the first stage's starts, in HU; those that are kept are made one by one."""
+        if self.kept is None:
+            return self._made(rendered, explain, names_of(cases))
+        volumes = []
+        for i, case in enumerate(cases):
+            one = _picked(rendered, [i]), [explain[i]], names_of([case])
+            volumes.append(self.kept.of(self._described(case, rendered), partial(self._made, *one)))
+        return torch.cat([volume.to(rendered.ct_hu) for volume in volumes])
+
+    def _made(self, rendered: TrainingBatch, explain: Sequence[Consistency], names: Sequence[str]) -> Tensor:
+        if self.parents:
+            return means_of(self.parents, rendered, explain, names)
+        views: list[list[Beam]] = [list(beams) for beams in rendered.beams]
+        return self.stage.prior_hu(rendered.film, rendered.grids, views, explain, without=names)
+
+    def _described(self, case: Mapping[str, Any], rendered: TrainingBatch) -> dict[str, Any]:
+        """All that the volume of a case depends on; its films are those of augmentation and exposure."""
+        chosen = {name: case[name] for name in ("case", "grid", "augmentation", "exposure")}
+        ct = hashlib.sha256(case["ct_hu"].contiguous().numpy().tobytes()).hexdigest()
+        views = [*self.views, self.second_view][: rendered.film.shape[1]]
+        made_by = {"stages": len(self.parents), "tensors": self._makers.digits()}
+        return {**chosen, "ct": ct, "views": views, "film_shape": self.stage.film_shape, "made_by": made_by}
+
 
 def chances_of(cases: Sequence[Mapping[str, Any]]) -> list[torch.Generator]:
     """The chance of each case's noise, time and prior; it belongs to the case, not to its batch."""
-    return [case_generator(int(case["exposure"]["noise_seed"]), 0, 0) for case in cases]
+    return [case_generator(int(case["chance_seed"]), 0, 0) for case in cases]
 
 
 def names_of(cases: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -10,6 +10,12 @@ import torch.distributed.nn.functional  # imported later, its default arguments 
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from xct_components.data.torchrun_share import place_in_job
+from xct_components.failures import UsageFailure
+
+#: The overlay that makes processes share each step.
+OVERLAY = "multi_gpu_train.json"
+
 
 def begin_processes(device: torch.device) -> int:
     """Let the processes find each other, by NCCL on GPUs and by gloo on CPUs.
@@ -18,10 +24,10 @@ def begin_processes(device: torch.device) -> int:
         The rank of this process, 0 to number - 1.
 
     Raises:
-        ValueError: outside ``torchrun``, which tells every process its place.
+        UsageFailure: outside ``torchrun``, which tells every process its place.
     """
     if not torch.distributed.is_torchelastic_launched():
-        raise ValueError("multi_gpu_train.json must be run by torchrun, got a single process; leave it out, or use torchrun")
+        raise UsageFailure(f"{OVERLAY} must be run by torchrun, got a single process; leave it out, or use torchrun")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -31,6 +37,23 @@ def begin_processes(device: torch.device) -> int:
 def across_processes(module: nn.Module, device: torch.device) -> DistributedDataParallel:
     """The module with gradients that are the mean over all processes; every parameter must take part in every step."""
     return DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
+
+
+def require_shared_steps(network: nn.Module) -> None:
+    """Refuse processes that would each train by themselves, and overwrite each other's weights.
+
+    Args:
+        network: what the trainer calls.
+
+    Raises:
+        UsageFailure: if there are several processes, and the network is not from ``across_processes``.
+    """
+    processes = max(place_in_job()[1], place_among_processes()[1])
+    if processes > 1 and not isinstance(network, DistributedDataParallel):
+        raise UsageFailure(
+            f"{processes} processes would each train by themselves; add {OVERLAY}, which lies beside train.json, to the list "
+            "of --config_file, or start one process"
+        )
 
 
 def place_among_processes() -> tuple[int, int]:

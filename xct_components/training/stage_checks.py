@@ -10,6 +10,8 @@ from xct_components.training.case_picture import CasePicture
 
 #: Largest relative error of the film that the prediction throws before consistency mends it; the goal of the design.
 MOST_FILM_ERROR = 0.1
+#: Letters: what is written after a verdict stands in one column.
+WIDEST_VERDICT = len("not checked")
 
 
 @dataclass(frozen=True)
@@ -18,14 +20,16 @@ class CheckedCase:
 
     Args:
         name: of the case.
-        figures: as ``MeanOfBatch`` gives them, and ``atlas_depth_error_mm``; ``depth_error_mm`` is NaN without depth lifting.
+        figures: as ``MeanOfBatch`` gives them; those of the depth are NaN without depth lifting.
         depth: share of the attenuation per depth bin, "predicted", "atlas" and "true"; empty without depth lifting.
+        depth_mm: of all bins together.
         picture: what a person looks at.
     """
 
     name: str
     figures: dict[str, float]
     depth: dict[str, list[float]] = field(default_factory=dict)
+    depth_mm: float = 0.0
     picture: CasePicture | None = None
 
 
@@ -57,10 +61,10 @@ class Check:
     def in_words(self) -> str:
         """One line."""
         if self.value is None or self.bar is None:
-            return f"{self.verdict}  {self.name}: {self.detail}"
+            return f"{self.verdict:<{WIDEST_VERDICT}}  {self.name}: {self.detail}"
         digits = 3 if self.unit == "" else 2
         numbers = f"{self.value:.{digits}f} {self.unit}".strip()
-        return f"{self.verdict}  {self.name}: {numbers} (must be below {self.bar:.{digits}f}); {self.detail}"
+        return f"{self.verdict:<{WIDEST_VERDICT}}  {self.name}: {numbers} (must be below {self.bar:.{digits}f}); {self.detail}"
 
     def to_json(self) -> dict[str, Any]:
         """As the sheet's JSON has it; ``passed`` is null where it could not be checked."""
@@ -91,7 +95,8 @@ def loss_falls(log: Sequence[Mapping[str, Any]] | None) -> Check:
     name = "loss falls"
     losses = [one["train_loss"] for one in log or [] if one.get("train_loss") is not None]
     if len(losses) < 2:
-        reason = "the training left no log" if log is None else f"the log has the loss of {len(losses)} epochs"
+        no_log = "no log of its training lies beside the weights (released weights come without)"
+        reason = no_log if log is None else f"the log has the loss of {len(losses)} epochs, two are needed"
         return Check(name, None, None, "", reason, None)
     quarter = max(1, len(losses) // 4)
     first, last = (sum(part) / quarter for part in (losses[:quarter], losses[-quarter:]))

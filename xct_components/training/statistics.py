@@ -33,14 +33,15 @@ def measure_statistics(
         The scales in HU, for the log.
     """
     stage, kept = prepare.stage, list(batches)
+    device = stage.hu_mean.device
     if not stage.atlas.is_measured:
-        stage.atlas.measure(prepare.truth_hu(cases) for cases in counted(kept, len(kept), "atlas"))
+        stage.atlas.measure(prepare.truth_hu(cases, device) for cases in counted(kept, len(kept), "atlas"))
         hold_patients(stage, patients)
     scales = Scales()
     real_only = prepare.real_coarse_share
     prepare.real_coarse_share = 1.0  # the residual of the stage in use: over real outputs of the stage before
     for cases in counted(kept, len(kept), "scales"):
-        batch = prepare.batch(cases)
+        batch = prepare.batch(cases, device)
         scales.add(batch.truth_hu, batch.prior_hu)
     prepare.real_coarse_share = real_only
     return scales.settle(stage)

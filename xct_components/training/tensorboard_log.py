@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ Engine = Any  # ignite.engine.Engine; ignite is loaded when a training is
 class TensorBoardLog:
     """Writes all metrics and pictures of the engines that it is attached to, trainer and evaluator, after every epoch.
 
-    ``train_velocity`` becomes train/velocity, ``val_rmse_hu`` val/rmse_hu; pictures are those of ``DrawValidation``. A training
+    ``train_velocity`` becomes train/velocity, ``val_rmse_hu`` val/rmse_hu. Pictures are those of ``DrawValidation``; the
+    depths that it leaves become histograms in mm from the front of the field, val_CASE_depth/predicted and so on. A training
     that goes on takes back what was written of epochs that it repeats. The first process writes.
 
     Args:
@@ -69,4 +71,24 @@ class TensorBoardLog:
             self._writer.add_scalar(name.replace("_", "/", 1), value, epoch)
         for name, picture in getattr(engine.state, "pictures", {}).items():
             self._writer.add_image(name, picture, epoch, dataformats="HWC")
+        for case, depth in getattr(engine.state, "depths", {}).items():
+            for name, profile in depth.profiles.items():
+                _add_depth(self._writer, f"val_{case}_depth/{name}", profile, depth.depth_mm, epoch)
         self._writer.flush()
+
+
+def _add_depth(writer: SummaryWriter, tag: str, profile: Sequence[float], depth_mm: float, epoch: int) -> None:
+    """A histogram of the depths in mm, each as often as attenuation lies there."""
+    bin_mm = depth_mm / len(profile)
+    places_mm = [(number + 0.5) * bin_mm for number in range(len(profile))]
+    writer.add_histogram_raw(
+        tag,
+        min=0.0,
+        max=depth_mm,
+        num=sum(profile),
+        sum=sum(share * place_mm for share, place_mm in zip(profile, places_mm, strict=True)),
+        sum_squares=sum(share * place_mm**2 for share, place_mm in zip(profile, places_mm, strict=True)),
+        bucket_limits=[(number + 1) * bin_mm for number in range(len(profile))],
+        bucket_counts=list(profile),
+        global_step=epoch,
+    )

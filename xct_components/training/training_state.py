@@ -14,6 +14,7 @@ import torch
 from xct_components.data.atomic_files import written_together
 from xct_components.failures import CannotWrite, WeightsFailure, first_line
 from xct_components.training.case_order import CaseOrder
+from xct_components.training.training_record import TrainingRecord
 
 Engine = Any  # ignite.engine.Engine; ignite is loaded when a training is
 
@@ -38,7 +39,7 @@ class TrainingState:
         file: the checkpoint, stageN_last.pt.
         parts: by name.
         order: of the cases; told where to go on.
-        same: settings that must be the same in the run that goes on, such as seed and batch size; JSON-ready.
+        record: what must be the same in the run that goes on.
         resume: whether to go on where the file says, if there is one.
     """
 
@@ -48,12 +49,11 @@ class TrainingState:
         parts: Mapping[str, Restorable],
         order: CaseOrder,
         *,
-        same: Mapping[str, Any] | None = None,
+        record: TrainingRecord,
         resume: bool = True,
     ) -> None:
         self.file, self.parts, self.order = Path(file), dict(parts), order
-        self.resume = resume
-        self.same = {**(same or {}), "cases": len(order.cases), "processes": order.processes}
+        self.record, self.resume = record, resume
 
     def save(self, engine: Engine) -> None:
         """Write the file anew; with several processes the first one does.
@@ -66,7 +66,7 @@ class TrainingState:
         document = {
             "iteration": engine.state.iteration,
             "epoch_length": engine.state.epoch_length,
-            "same": self.same,
+            "same": self._same(),
             "random_state": torch.get_rng_state(),
             "cuda_random_state": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
@@ -106,6 +106,9 @@ class TrainingState:
         self.order.begin_at(iteration % length * engine.data_loader.batch_size)
         return True
 
+    def _same(self) -> dict[str, Any]:
+        return {**self.record.same(), "processes": self.order.processes}
+
     def _read(self) -> dict[str, Any]:
         try:
             document = torch.load(self.file, map_location="cpu", weights_only=True)
@@ -118,7 +121,7 @@ class TrainingState:
         return document
 
     def _require_same(self, document: Mapping[str, Any], engine: Engine) -> None:
-        now = {**self.same, "epoch_length": engine.state.epoch_length}
+        now = {**self._same(), "epoch_length": engine.state.epoch_length}
         then = {**document["same"], "epoch_length": document["epoch_length"]}
         other = [f"{name} {then.get(name)} there and {now[name]} here" for name in now if then.get(name) != now[name]]
         if other:

@@ -12,14 +12,12 @@ from xct_components.geometry import ChestView
 from xct_components.metrics.image import mae_hu, psnr_db, rmse_hu, ssim
 from xct_components.networks.cascade_stage import CascadeStage
 from xct_components.networks.explained_volume import explained_hu
-from xct_components.networks.stage_conditions import StageConditions
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.consistency import HardConsistency
 from xct_components.physics.projector import project
-from xct_components.training.depth_error import depth_error_mm
+from xct_components.training.depth_profile import CaseDepth, depths_of
 from xct_components.training.prepare_batch import PrepareStageBatch
 from xct_components.training.stage_batch import StageBatch
-from xct_components.training.stage_step import true_depth_mass
 
 if TYPE_CHECKING:
     from ignite.metrics import Metric
@@ -33,11 +31,13 @@ class ValidatedVolume(NamedTuple):
 
     ``volume_hu``: (B, 1, D, H, W) the one-step mean, consistent with the films. ``figures``: (B,) each: ``rmse_hu``,
     ``mae_hu``, ``psnr_db``, ``ssim`` of the volume; ``prior_rmse_hu`` of what the stage started from; ``film_error`` of the
-    prediction before consistency mended it; ``depth_error_mm`` of depth lifting, NaN without it.
+    prediction before consistency mended it; ``depth_error_mm`` of depth lifting and ``atlas_depth_error_mm`` of what that
+    starts from, NaN without it. ``depths``: B, empty without depth lifting.
     """
 
     volume_hu: Tensor
     figures: dict[str, Tensor]
+    depths: list[CaseDepth]
 
 
 class PrepareValidation:
@@ -75,13 +75,15 @@ class MeanOfBatch:
         predicted_hu = stage.predicted_hu(conditions)
         believed = [HardConsistency()] * len(batch.beams)
         volume_hu = explained_hu(predicted_hu, batch.film, batch.fields, batch.beams, believed)
+        depths = depths_of(stage.atlas, conditions, batch)
         figures = {
             **{name: _each(judge, volume_hu, batch.truth_hu) for name, judge in JUDGES.items()},
             "prior_rmse_hu": _each(rmse_hu, batch.prior_hu, batch.truth_hu),
             "film_error": _film_error(predicted_hu, batch),
-            "depth_error_mm": _depth_error_mm(conditions, batch),
+            "depth_error_mm": _depth_error_mm(depths, "predicted", batch),
+            "atlas_depth_error_mm": _depth_error_mm(depths, "atlas", batch),
         }
-        return ValidatedVolume(volume_hu, figures)
+        return ValidatedVolume(volume_hu, figures, depths)
 
 
 def mean_of(figure: str) -> Metric:
@@ -103,9 +105,5 @@ def _film_error(volume_hu: Tensor, batch: StageBatch) -> Tensor:
     return (film - batch.film).flatten(1).norm(dim=1) / batch.film.flatten(1).norm(dim=1)
 
 
-def _depth_error_mm(conditions: StageConditions, batch: StageBatch) -> Tensor:
-    truth = true_depth_mass(batch, conditions)
-    if truth is None or conditions.lifted is None:
-        return torch.full((len(batch.beams),), torch.nan)
-    field = batch.fields[0]
-    return depth_error_mm(conditions.lifted.log_mass, truth, field.shape[0] * field.spacing_mm[0] / truth.shape[3])
+def _depth_error_mm(depths: list[CaseDepth], name: str, batch: StageBatch) -> Tensor:
+    return torch.tensor([depth.errors_mm[name] for depth in depths] or [torch.nan] * len(batch.beams))

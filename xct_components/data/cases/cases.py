@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch.utils.data import Dataset
 
 from xct_components.data.cases.augmentation import PatientAugmentation, augment_patient, draw_patient_augmentation
 from xct_components.data.cases.exposure import TrainingExposure, draw_training_exposure, take_film
-from xct_components.data.cases.random_draws import case_generator
+from xct_components.data.cases.random_draws import case_generator, seed_of
 from xct_components.data.prepare.chest_grid import FIELD_MM
 from xct_components.failures import UnreadableInput, UsageFailure
 from xct_components.geometry import ChestView, ConeBeam, VolumeGrid
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 Cache = Literal["none", "memory", "disk"]
 
+#: Keeps the chance of noise and diffusion times apart from that of augmentations and exposures.
+CHANCE_STREAM = 1 << 32
 #: How the names of phantoms begin.
 PHANTOM = "phantom-"
 
@@ -44,6 +47,8 @@ class TrainingBatch(NamedTuple):
 
 def prepared_items(prepared: str | Path, side: str, size: int | str) -> list[dict[str, Any]]:
     """One item per CT of one side of a prepared folder's split.
+
+    The SHA-256 of the file is part of it, so that no cache takes a CT that was prepared anew for the one before.
 
     Args:
         prepared: the output folder of ``xct prepare``.
@@ -69,7 +74,8 @@ def prepared_items(prepared: str | Path, side: str, size: int | str) -> list[dic
         if str(size) not in case["outputs"]:
             raise UsageFailure(f"{case['case']} was not prepared at size {size}; it has {', '.join(case['outputs'])}")
         output = case["outputs"][str(size)]
-        items.append({"case": case["case"], "file": str(folder / output["file"]), "grid": output["grid"]})
+        file = {"file": str(folder / output["file"]), "sha256": output["sha256"]}
+        items.append({"case": case["case"], **file, "grid": output["grid"]})
     return items
 
 
@@ -155,13 +161,25 @@ class TrainingCases(Dataset[dict[str, Any]]):
         seed: of the whole training.
         augment: whether to change the patients.
         randomize_exposure: whether films are taken in different rooms; otherwise all in the cascade's own.
+        draws: in how many ways each case is augmented and exposed, one after the other; 0 in another way every epoch.
+
+    Raises:
+        ValueError: for fewer draws than none.
     """
 
     def __init__(
-        self, volumes: monai.data.Dataset, *, seed: int = 0, augment: bool = True, randomize_exposure: bool = True
+        self,
+        volumes: monai.data.Dataset,
+        *,
+        seed: int = 0,
+        augment: bool = True,
+        randomize_exposure: bool = True,
+        draws: int = 0,
     ) -> None:
+        if draws < 0:
+            raise ValueError(f"draws must be at least 0, got {draws}; 0 draws anew in every epoch")
         self.volumes, self.seed, self.epoch = volumes, seed, 0
-        self.augment, self.randomize_exposure = augment, randomize_exposure
+        self.augment, self.randomize_exposure, self.draws = augment, randomize_exposure, draws
 
     def patients(self, count: int) -> Iterator[tuple[str, Tensor]]:
         """Up to ``count`` different ones as they are, evenly chosen: name and (1, 1, D, H, W) HU; phantoms where all are."""
@@ -180,14 +198,24 @@ class TrainingCases(Dataset[dict[str, Any]]):
         self.epoch = epoch
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """``case``, ``ct_hu`` (1, 1, D, H, W), ``grid``, ``augmentation``, ``exposure`` (all but the tensor JSON-ready)."""
-        generator = case_generator(self.seed, self.epoch, index)
+        """``case``, ``ct_hu`` (1, 1, D, H, W), ``grid``, and what was chosen (all but the tensor JSON-ready).
+
+        ``augmentation`` and ``exposure`` come again after ``draws`` epochs; ``chance_seed``, of all else that is drawn for the
+        case, does not.
+        """
+        generator = case_generator(self.seed, self.epoch % self.draws if self.draws else self.epoch, index)
         augmentation, exposure = draw_patient_augmentation(generator), draw_training_exposure(generator)
         return {
             **self.volumes[index],
             "augmentation": (augmentation if self.augment else PatientAugmentation()).to_json(),
             "exposure": (exposure if self.randomize_exposure else TrainingExposure()).to_json(),
+            "chance_seed": seed_of(case_generator(self.seed, self.epoch, CHANCE_STREAM + index)),
         }
+
+    def fingerprint(self) -> str:
+        """Twelve digits that tell these cases from others: names, contents and order, not where the files lie."""
+        told = [[item["case"], item.get("sha256"), item["grid"]] for item in self.volumes.data]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def render_batch(
