@@ -10,7 +10,8 @@ must never have seen a patient (weights of pretrain.json have not). No left-out 
 phantoms. With ``--lateral`` the cascade sees a lateral film beside the frontal one; the trainings are the same. With
 ``--monai_unet "--initial FILE ..."``, the settings of ``benchmarks.monai_unet``, that network is trained in every fold too,
 with the same films, and stands in the tables. What follows ``--`` is given to every training of ours. Prints the table of all
-patients, and what each stage gains over each baseline, with bootstrap intervals.
+patients beside the baselines of ``xct evaluate``, with one film or two, and what each stage gains over each of them, with
+bootstrap intervals; patients whose own CTs the weights hold are named.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any
 from benchmarks.machine import describe_machine
 from benchmarks.markdown_table import markdown_table
 from xct_components.evaluation.case_rows import Row, mean_of
+from xct_components.evaluation.held_patients import HELD_NOTE
 from xct_components.evaluation.summary import MAIN, gains, means
 
 BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
@@ -48,6 +50,7 @@ def main() -> None:
     options = _options()
     folds = json.loads(Path(options.folds).read_text(encoding="utf-8"))
     rows: list[Row] = []
+    held: list[str] = []
     for number, cases in enumerate(folds):
         fold = Path(options.work) / f"fold{number}"
         _make(fold, cases, options)
@@ -55,9 +58,13 @@ def main() -> None:
             _train(fold, stage, cases, options)
         if options.monai_unet is not None:
             _train_monai_unet(fold, options)
-        rows += _judged(fold, options)
+        output = _evaluation(fold, options)
+        rows += _rows(output)
+        held += _record(output)["held_by_the_weights"]["cases"]
     machine = describe_machine(["monai"])
     _print_tables(rows)
+    if held:
+        print(f"\n{', '.join(held)}: {HELD_NOTE}")
     print("\n" + ", ".join(f"{name} {value}" for name, value in machine.items()))
 
 
@@ -145,19 +152,31 @@ def _train_monai_unet(fold: Path, options: argparse.Namespace) -> None:
     done.touch()
 
 
-def _judged(fold: Path, options: argparse.Namespace) -> list[Row]:
-    """The rows of ``xct evaluate``."""
+def _evaluation(fold: Path, options: argparse.Namespace) -> Path:
+    """The folder of what ``xct evaluate`` writes."""
     stages, lateral, peer = options.stages, options.lateral, options.monai_unet is not None
     output = fold / f"evaluation{stages}{'_lateral' if lateral else ''}{'_monai' if peer else ''}"
-    if not (output / "evaluation.csv").is_file():
+    if "held_by_the_weights" not in _record(output):  # not judged, or before anybody asked whose CTs are held
         print(f"{fold.name}: judging", file=sys.stderr)
         command = [sys.executable, "-m", "xct_components", "evaluate", str(fold / "prepared"), "--output", str(output)]
+        command += ["--overwrite", "True"]
         bundles = ["--bundles", str(fold / "bundles"), "--stages", str(stages), "--lateral", str(lateral)]
         if peer:
             finest, volumes = 64 * 2 ** (stages - 1), _monai_unet(fold, options)
             given = [f"{name}={volumes / folder}" for name, (size, folder) in MONAI_UNET.items() if size <= finest]
             bundles += ["--baseline", ",".join(given)]
         subprocess.run([*command, *bundles], stdout=sys.stderr, check=True, env={**os.environ})
+    return output
+
+
+def _record(output: Path) -> dict[str, Any]:
+    """The evaluation of a fold as JSON; empty where there is none."""
+    file = output / "evaluation.json"
+    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return record
+
+
+def _rows(output: Path) -> list[Row]:
     with (output / "evaluation.csv").open(encoding="utf-8") as stream:
         return [_row(fields) for fields in csv.DictReader(stream)]
 

@@ -123,7 +123,7 @@ def _of_patient(cascade: UnifiedHybridViTCascade, case: HeldOutCase, samples: in
     for stage in cascade.stages:
         size = stage.field.shape[0]
         (field,), truth = [case.fields[size]], case.truth_hu[size]
-        settings: dict[str, Any] = {"fields": [field], "beams": beams, "bent": bent}
+        settings: dict[str, Any] = {"fields": [field], "beams": beams, "bent": bent, "without": [case.name]}
         result = StageInferer()(film, stage, coarse_hu=mean_hu, **settings)
         mean_hu, bent = result.volume_hu, result.bent
         settings["bent"], shown = bent, {"mean mode": mean_hu}

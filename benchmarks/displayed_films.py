@@ -4,11 +4,12 @@
 
 Every CT in turn is the patient: films of him without the scanner's table, displayed linearly and saved as pictures, are read
 and calibrated by a reference made of the *other* CTs, and bend the others (``networks.multi_atlas``) to themselves. No network,
-no training. The result is compared with the patient's CT voxel by voxel at 64 voxels a side. Where a patient stood no picture
-says, so errors are told twice: where the volume lies, and moved to where it fits best. Prints RMSE in HU over the whole field;
-how wide errors of moved volumes are beside what is stated of them, in the body; and how far the scale of calibrated films is
-from the truth. ``--keep`` writes that width into stageN/models/model.json of a folder of bundles, for calibrated films: what
-each stage has for exact ones, times what a display does to it at 64 voxels.
+no training. The result is compared with the patient's CT voxel by voxel at 64 voxels a side; so are the mean of the others, the
+same made to explain his film, and the one of them whose film is nearest (after the best gain and offset if his was displayed).
+Where a patient stood no picture says, so errors are told twice: where the volume lies, and moved to where it fits best. Prints
+RMSE in HU over the whole field; how wide errors of moved volumes are beside what is stated of them, in the body; and how far
+the scale of calibrated films is from the truth. ``--keep`` writes that width into stageN/models/model.json of a folder of
+bundles, for calibrated films: what each stage has for exact ones, times what a display does to it at 64 voxels.
 """
 
 from __future__ import annotations
@@ -40,12 +41,14 @@ from xct_components.geometry import VolumeGrid, chest_beam_covering
 from xct_components.inferers.cascade_film import CALIBRATED, CascadeFilm
 from xct_components.inferers.lateral_film_reading import shown_part
 from xct_components.inferers.stage import StageInferer
+from xct_components.inferers.stage_films import stage_films
 from xct_components.inferers.stated_deviation import stated_deviation
 from xct_components.metrics.image import rmse_hu
 from xct_components.metrics.regions import chest_regions
 from xct_components.metrics.uncertainty import error_correlation, width_ratio_90
 from xct_components.networks.cascade_stage import CascadeStage
 from xct_components.networks.deviation_factors import NO_SAMPLES, STD_FACTORS, DeviationFactors, FilmsSeen, MeasuredFactor
+from xct_components.networks.explained_volume import explained_hu
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.gain_and_offset import fit_gain_offset
 from xct_components.physics.projector import project
@@ -60,6 +63,16 @@ KEPT = {
     DISPLAYED: FilmsSeen(1, calibrated=True),
     PAIR: FilmsSeen(2, calibrated=True),
 }
+
+
+#: What needs no bending, of an exact film and of one whose pixel size nobody knows.
+PLAIN = (
+    "mean of the others",
+    f"mean + consistency, {EXACT}",
+    f"nearest's CT, {EXACT}",
+    f"mean + consistency, {DISPLAYED}",
+    f"nearest's CT, {DISPLAYED}",
+)
 
 
 class Told(NamedTuple):
@@ -94,11 +107,10 @@ def main() -> None:
     stage = UnifiedHybridViTCascade.from_pretrained(options.bundles, stages=1).stages[0]
     films = [_displayed(case, reference_of([one.films for one in cases if one is not case], {})) for case in tqdm(cases)]
     found: list[dict[str, Told | None]] = []
-    plain: list[tuple[float, float]] = []
+    plain: list[list[tuple[float, float]]] = []
     for index, (case, shown) in enumerate(zip(cases, films, strict=True)):
         others = [one for one in cases if one is not case]
-        mean = torch.cat([one.prepared_hu for one in others]).mean(0, keepdim=True)
-        plain.append((_rmse_hu(mean, case), _rmse_hu(shifted(mean, best_shift(mean, case.prepared_hu)), case)))
+        plain.append(_plain(case, shown, others))
         found.append(_told(case, shown, films[index - 1].lateral, others, stage))
     _print(cases, plain, found)
     scales = [_scale(case, one.sized) for case, one in zip(cases, films, strict=True)]
@@ -132,6 +144,33 @@ def _scale(case: CtCase, film: CalibratedFilm) -> tuple[float, float]:
     """Gain and offset that bring a calibrated film closest to the truth."""
     gain, offset = fit_gain_offset(film.line_integrals, case.training_film[None, None, None])
     return float(gain), float(offset)
+
+
+def _plain(case: CtCase, shown: Displayed, others: Sequence[CtCase]) -> list[tuple[float, float]]:
+    """Of each of ``PLAIN`` RMSE in HU, as it lies and moved to where it fits best."""
+    mean = torch.cat([one.prepared_hu for one in others]).mean(0, keepdim=True)
+    exact, displayed = case.training_film[None, None, None], shown.frontal.line_integrals
+    volumes = [
+        mean,
+        _explained(mean, _exact(case)),
+        min(others, key=lambda one: float((one.training_film - exact).norm())).prepared_hu,
+        _explained(mean, _as_given(shown.frontal)),
+        min(others, key=lambda one: _unlike(displayed, one.training_film)).prepared_hu,
+    ]
+    return [(_rmse_hu(one, case), _rmse_hu(shifted(one, best_shift(one, case.prepared_hu)), case)) for one in volumes]
+
+
+def _explained(volume_hu: Tensor, film: CascadeFilm) -> Tensor:
+    """The volume made to explain a film, as the cascade does it."""
+    field = VolumeGrid.chest(volume_hu.shape[2:], 320.0 / volume_hu.shape[2], film.center_mm)
+    films = stage_films(film.line_integrals, [film.beams], [field], [field], body_share=film.body_share)
+    return explained_hu(volume_hu, films.measured, [field], films.measured_beams, [film.believed])
+
+
+def _unlike(displayed: Tensor, film: Tensor) -> float:
+    """How far a displayed film is from an exact one after the best gain and offset, in parts of the latter."""
+    gain, offset = fit_gain_offset(displayed, film[None, None, None])
+    return float((gain * displayed + offset - film).norm() / film.norm())
 
 
 def _told(
@@ -188,20 +227,22 @@ def _pair(frontal: CalibratedFilm, lateral: CalibratedFilm | None) -> CascadeFil
     return None if lateral is None else _as_given(frontal).with_view(shown_part(lateral))
 
 
-def _print(cases: Sequence[CtCase], plain: Sequence[tuple[float, float]], found: Sequence[dict[str, Told | None]]) -> None:
+def _print(
+    cases: Sequence[CtCase], plain: Sequence[list[tuple[float, float]]], found: Sequence[dict[str, Told | None]]
+) -> None:
     """RMSE of every patient and their mean, as the volume lies and moved; then what is told of errors."""
     for index, (title, name) in enumerate((("RMSE HU where it lies", "rmse_hu"), ("RMSE HU moved", "moved_rmse_hu"))):
         rows: list[list[Any]] = [
-            [case.name, mean[index], *_of(told, name)] for case, mean, told in zip(cases, plain, found, strict=True)
+            [case.name, *(one[index] for one in others), *_of(told, name)]
+            for case, others, told in zip(cases, plain, found, strict=True)
         ]
-        means = ["mean", *(_mean([row[k] for row in rows]) for k in range(1, len(GIVEN) + 2))]
         both = [row for row in rows if None not in row]
-        pairs = [
-            f"mean of the {len(both)} with a lateral",
-            *(_mean([row[k] for row in both]) for k in range(1, len(GIVEN) + 2)),
-        ]
+        means, pairs = (
+            [what, *(_mean([row[k] for row in chosen]) for k in range(1, len(PLAIN) + len(GIVEN) + 1))]
+            for what, chosen in (("mean", rows), (f"mean of the {len(both)} with a lateral", both))
+        )
         cells = [[f"{cell:.0f}" if isinstance(cell, float) else cell for cell in row] for row in [*rows, means, pairs]]
-        print(markdown_table([title, "mean of the others", *GIVEN], cells) + "\n")
+        print(markdown_table([title, *PLAIN, *GIVEN], cells) + "\n")
     lines = []
     for name in GIVEN:
         told = [one for patient in found if (one := patient[name]) is not None]

@@ -74,7 +74,7 @@ def _add(sums: dict[int, Tensor], cascade: UnifiedHybridViTCascade, prepared: Pa
             if mean_hu is not None:
                 start = hu_to_mu_per_mm(stage.prior_hu(film, [grid], [beams], [NoConsistency()], mean_hu))
                 sums[size] = sums.get(size, torch.zeros(2, 4, BINS)) + _by_attenuation(start, truth, film, grid, beams[0])
-            prior = stage.prior_hu(film, [grid], [beams], [believed], mean_hu)
+            prior = stage.prior_hu(film, [grid], [beams], [believed], mean_hu, without=[str(item["case"])])
             predicted = hu_to_mu_per_mm(stage.predicted_hu(stage.condition(film, [grid], [beams], prior)))
             mean_hu = mu_per_mm_to_hu(believed(predicted, film, grid, beams)).clamp(LOWEST_HU, HIGHEST_HU)
 

@@ -2,10 +2,11 @@
 
     python -m benchmarks.held_out --prepared PREPARED [--side val] [--stages 3] [--samples 8] [--bundles bundles]
 
-Each CT of one side of a prepared folder is exposed to the cascade's own PA beam; the film goes through the stages. Baselines at
-every size: the mean training volume; the same made consistent with the film (depth-lifted atlas). RMSE and MAE in HU over the
-whole field and inside the body, PSNR of the volume on [-1024, 1500] HU, film error of the view given and of a lateral view that
-nobody was given; of means Spearman's rank correlation of the stated standard deviation with the error.
+Each CT of one side of a prepared folder is exposed to the cascade's own PA beam; the film goes through the stages; CTs that the
+weights hold are never bent to their own films. Baselines at every size: the mean volume of the training side, and its CT whose
+film is nearest; the atlas of stage 1, and the same made consistent with the film (depth-lifted atlas). RMSE and MAE in HU over
+the whole field and inside the body, PSNR of the volume on [-1024, 1500] HU, film error of the view given and of a lateral view
+that nobody was given; of means Spearman's rank correlation of the stated standard deviation with the error.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import torch
 from torch import Tensor
 
 from xct_components.cascade import UnifiedHybridViTCascade
-from xct_components.data.cases.cases import prepared_items
-from xct_components.evaluation.held_out_case import loaded
+from xct_components.evaluation.baselines import ATLAS, MEAN, MEASURED, NEIGHBOUR, TRAIN, TrainSide, films_of, read_train_side
+from xct_components.evaluation.held_out_case import cases_of_side, loaded
+from xct_components.evaluation.held_patients import HELD_NOTE, held_cases
 from xct_components.geometry import VolumeGrid, chest_beam_covering
 from xct_components.inferers.stage import StageInferer
 from xct_components.inferers.stated_deviation import stated_deviation
@@ -48,7 +50,10 @@ def main() -> None:
     parser.add_argument("--json", default=None)
     options = parser.parse_args()
     cascade = UnifiedHybridViTCascade.from_pretrained(options.bundles, stages=options.stages)
-    cases = {item["case"]: _case(cascade, options, item["case"]) for item in prepared_items(options.prepared, options.side, 64)}
+    sizes = [stage.field.shape[0] for stage in cascade.stages]
+    names = cases_of_side(Path(options.prepared), options.side, sizes)
+    train = read_train_side(Path(options.prepared), sizes)
+    cases = {name: _case(cascade, options, name, train) for name in names}
     for name, rows in [*cases.items(), (f"mean of {len(cases)}", _means(list(cases.values())))]:
         print(f"\n{name}\n{'':28s}" + "".join(f"{column:>11s}" for column in COLUMNS) + "   spearman")
         for label, row in rows.items():
@@ -57,13 +62,17 @@ def main() -> None:
                 + "".join(f"{row[column]:11.4g}" for column in COLUMNS)
                 + f"{row.get('spearman', math.nan):11.3f}"
             )
+    if held := held_cases(cascade.stages, names):
+        print(f"\n{', '.join(held)}: {HELD_NOTE}")
     if options.json:
         Path(options.json).write_text(json.dumps(cases, indent=1), encoding="utf-8")
 
 
-def _case(cascade: UnifiedHybridViTCascade, options: argparse.Namespace, case: str) -> dict[str, dict[str, float]]:
+def _case(
+    cascade: UnifiedHybridViTCascade, options: argparse.Namespace, case: str, train: TrainSide
+) -> dict[str, dict[str, float]]:
     rows: dict[str, dict[str, float]] = {}
-    mean_hu, bent = None, None
+    mean_hu, bent, nearest = None, None, None
     drawn: list[Tensor | None] = [None] * options.samples
     for number, stage in enumerate(cascade.stages, start=1):
         size = stage.field.shape[0]
@@ -72,9 +81,13 @@ def _case(cascade: UnifiedHybridViTCascade, options: argparse.Namespace, case: s
         film = project(hu_to_mu_per_mm(truth), grid, beams)
         judge = _Judge(truth, grid, film, stage.film_shape)
         atlas = cascade.stages[0].atlas.mu_per_mm(stage.field.shape)
-        rows[f"{size}: mean volume"] = judge(mu_per_mm_to_hu(atlas))
-        rows[f"{size}: atlas + consistency"] = judge(mu_per_mm_to_hu(HardConsistency()(atlas, film, grid, beams)))
-        settings: dict[str, Any] = {"fields": [grid], "beams": [beams], "bent": bent}
+        rows[f"{size}: {MEASURED}"] = judge(mu_per_mm_to_hu(atlas))
+        rows[f"{size}: {ATLAS}"] = judge(mu_per_mm_to_hu(HardConsistency()(atlas, film, grid, beams)))
+        if train.cases:
+            nearest = nearest or train.neighbour(films_of(truth, grid))
+            rows[f"{size}: {MEAN}"] = judge(train.mean_hu[size])
+            rows[f"{size}: {NEIGHBOUR}"] = judge(loaded(train.prepared, TRAIN, nearest, size)[0])
+        settings: dict[str, Any] = {"fields": [grid], "beams": [beams], "bent": bent, "without": [case]}
         result = StageInferer()(film, stage, coarse_hu=mean_hu, **settings)
         if number > 1:
             rows[f"{size}: previous stage, upsampled"] = judge(result.prior_hu)

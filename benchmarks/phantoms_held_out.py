@@ -1,11 +1,11 @@
-"""How good the cascade is on phantoms that it never saw, beside the mean phantom.
+"""How good the cascade is on phantoms that it never saw, beside the mean phantom and the nearest one.
 
     python -m benchmarks.phantoms_held_out [--count 10] [--mean_of 60] [--hold 0,64,800] [--stages 2] [--bundles bundles]
 
 Phantoms of seeds from 2,000,000 on, one PA film each in the cascade's geometry, one-step means. The mean phantom is the mean
-HU of the phantoms 0, 1, 2, ..., which trainings draw from too. With ``--hold`` stage 1 holds so many of them in place of its
-CTs and bends the most alike to each film: what many patients of one's own bring (0: the CTs that it holds). PSNR over -1024 to
-1024 HU; gains phantom by phantom.
+HU of the phantoms 0, 1, 2, ..., which trainings draw from too; the nearest is that one of them whose film differs least. With
+``--hold`` stage 1 holds so many of them in place of its CTs and bends the most alike to each film: what many patients of one's
+own bring (0: the CTs that it holds). PSNR over -1024 to 1024 HU; gains phantom by phantom.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tqdm import tqdm
 from benchmarks.markdown_table import markdown_table
 from xct_components.cascade import UnifiedHybridViTCascade
 from xct_components.data.cases.cases import load_case, phantom_items
+from xct_components.evaluation.baselines import films_of
 from xct_components.geometry import VolumeGrid, chest_beam_covering
 from xct_components.inferers.stage import StageInferer
 from xct_components.metrics.image import psnr_db, rmse_hu
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--bundles", default=None)
     options = parser.parse_args()
     cascade = UnifiedHybridViTCascade.from_pretrained(options.bundles, stages=options.stages)
-    chests = [_chests(stage.field.shape[0], options) for stage in cascade.stages]
+    chests = _chests([stage.field.shape[0] for stage in cascade.stages], options)
     rows = []
     for held in map(int, options.hold.split(",")):
         if held:
@@ -65,17 +66,34 @@ def _hold(stage: CascadeStage, count: int) -> None:
 
 
 class Chests(NamedTuple):
-    """Phantoms of one size: the mean of those that trainings draw from, and those that nothing has seen, each on its grid."""
+    """Phantoms of one size.
+
+    ``mean``: of those that trainings draw from. ``held_out``: those that nothing has seen, each on its grid. ``nearest``: of
+    each of them the one of the former whose film differs least.
+    """
 
     mean: Tensor
     held_out: list[tuple[Tensor, VolumeGrid]]
+    nearest: list[Tensor]
 
 
-def _chests(size: int, options: argparse.Namespace) -> Chests:
-    """Drawn once: at 128 voxels a side each takes a second."""
-    mean = torch.stack([_hu(item) for item in phantom_items(options.mean_of, size)]).mean(0)
-    items = phantom_items(options.count, size, first_seed=FIRST_SEED)
-    return Chests(mean, [(_hu(item), VolumeGrid.from_json(item["grid"])) for item in items])
+def _chests(sizes: Sequence[int], options: argparse.Namespace) -> list[Chests]:
+    """Of every size, the coarsest first. Drawn once: at 128 voxels a side each phantom takes a second."""
+    chests: list[Chests] = []
+    nearest: list[int] = []
+    for size in sizes:
+        others = [_hu(item) for item in phantom_items(options.mean_of, size)]
+        items = phantom_items(options.count, size, first_seed=FIRST_SEED)
+        held_out = [(_hu(item), VolumeGrid.from_json(item["grid"])) for item in items]
+        nearest = nearest or _nearest(held_out, others)
+        chests.append(Chests(torch.stack(others).mean(0), held_out, [others[number] for number in nearest]))
+    return chests
+
+
+def _nearest(held_out: Sequence[tuple[Tensor, VolumeGrid]], others: Sequence[Tensor]) -> list[int]:
+    """Of each the number of the other whose film differs least; all lie on the same grid."""
+    films = torch.cat([films_of(hu, held_out[0][1]) for hu in others])
+    return [int((films - films_of(hu, grid)).flatten(1).norm(dim=1).argmin()) for hu, grid in held_out]
 
 
 def _judged(cascade: UnifiedHybridViTCascade, held: int, chests: Sequence[Chests]) -> list[list[str]]:
@@ -86,7 +104,8 @@ def _judged(cascade: UnifiedHybridViTCascade, held: int, chests: Sequence[Chests
         scores: dict[str, list[tuple[float, float]]] = {}
         for index, (truth, grid) in enumerate(drawn.held_out):
             volumes, coarse[index] = _volumes(cascade, stage, truth, grid, coarse.get(index))
-            for name, volume in {"mean phantom": drawn.mean, **volumes, f"stage {number}, mean": coarse[index]}.items():
+            plain = {"mean phantom": drawn.mean, "nearest film's phantom": drawn.nearest[index]}
+            for name, volume in {**plain, **volumes, f"stage {number}, mean": coarse[index]}.items():
                 scores.setdefault(name, []).append(_score(volume, truth))
         rows += _rows(stage.field.shape[0], held, scores)
     return rows

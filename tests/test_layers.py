@@ -42,6 +42,7 @@ LAYERS = {
     "calibrate_deviation_command": 7,
     "evaluate_command": 7,
     "hold_cts_command": 7,
+    "join_stages_command": 7,
     "generated_files": 7,
     "batch": 8,
     "generate_command": 9,

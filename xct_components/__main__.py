@@ -27,11 +27,21 @@ from xct_components import __version__
 from xct_components.calibrate_deviation_command import calibrate_deviation
 from xct_components.demo import demo
 from xct_components.evaluate_command import evaluate
-from xct_components.failures import MEANINGS, ExitCode, Failure, InputWarning, UsageFailure, first_line, is_out_of_memory
+from xct_components.failures import (
+    INTERRUPTED,
+    MEANINGS,
+    ExitCode,
+    Failure,
+    InputWarning,
+    UsageFailure,
+    first_line,
+    is_out_of_memory,
+)
 from xct_components.film_command import film
 from xct_components.generate_command import generate
 from xct_components.hold_cts_command import hold_cts
 from xct_components.info_command import info
+from xct_components.join_stages_command import join_stages
 from xct_components.pacs_command import pacs
 from xct_components.prepare_command import prepare
 from xct_components.simulate_command import simulate
@@ -48,10 +58,23 @@ COMMANDS: dict[str, Callable[..., Sequence[object]]] = {
     "generate": generate,
     "hold-cts": hold_cts,
     "info": info,
+    "join-stages": join_stages,
     "pacs": pacs,
     "prepare": prepare,
     "simulate": simulate,
     "validate-stage": validate_stage,
+}
+
+#: What makes a command take less memory.
+LESS_MEMORY = {
+    "calibrate-deviation": "ask for fewer --stages or leave out --samples",
+    "demo": "ask for fewer --stages",
+    "evaluate": "ask for fewer --stages or leave out --samples",
+    "film": "ask for fewer --rows and --cols",
+    "generate": "ask for fewer --stages, or leave out --full_size, --members or --samples",
+    "pacs": "ask for fewer --stages, or leave out --full_size or --samples",
+    "prepare": "ask for fewer --workers, crop or resample the CTs",
+    "simulate": "crop or resample the CT",
 }
 
 #: Objects made before garbage is searched for cycles. Loading torch and MONAI makes a million that stay: 700 cost 0.5 s.
@@ -76,15 +99,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     os.environ.setdefault(HUGE_PAGES_VARIABLE, "1")  # read at torch's first large allocation
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, *gc.get_threshold()[1:])
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _run(_command(list(sys.argv[1:] if arguments is None else arguments)))
+        _run(_command(given))
     except KeyboardInterrupt:
-        return _complaint("interrupted; what was finished stays, nothing is half-written", ExitCode.INTERRUPTED)
+        return _complaint(INTERRUPTED, ExitCode.INTERRUPTED)
     except Failure as failure:
         return _complaint(str(failure), failure.exit_code)
     except Exception as error:
         if is_out_of_memory(error):
-            return _complaint("out of memory; crop or resample the CT, or use a larger machine", ExitCode.OUT_OF_RESOURCES)
+            less = "".join(f"{LESS_MEMORY[name]}, or " for name in given[:1] if name in LESS_MEMORY)
+            return _complaint(f"out of memory; {less}use a larger machine", ExitCode.OUT_OF_RESOURCES)
         return _complaint(
             f"unexpected {type(error).__name__}: {first_line(error)} (XCT_TRACEBACK=1 shows where)", ExitCode.UNEXPECTED
         )

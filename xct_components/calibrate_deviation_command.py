@@ -1,12 +1,15 @@
 """``xct calibrate-deviation``: how wide errors are beside the standard deviation that is stated, and make it state that."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xct_components.evaluation.run_limits import MOST_SAMPLES, require_between, require_stages_and_steps, require_writable
+from xct_components.failures import RefusedInput
 
 if TYPE_CHECKING:
     from xct_components.evaluation.deviation_check import DeviationCheck
+    from xct_components.networks.cascade_stage import CascadeStage
 
 
 def calibrate_deviation(
@@ -29,7 +32,8 @@ def calibrate_deviation(
     Weights that are trained anew, or hold other CTs, have none.
 
     Args:
-        prepared: output folder of xct prepare. The weights must not have seen the CTs of the side, nor hold them.
+        prepared: output folder of xct prepare. The weights must not have seen the CTs of the side; a side with CTs that they
+            hold is refused.
         side: val or test.
         stages: 1 (64 voxels along each edge), 2 (128) or 3 (256); all up to it are measured.
         samples: from two on the factor for so many samples beside the bent CTs is measured too.
@@ -60,6 +64,7 @@ def calibrate_deviation(
     holds_cts = (held := cascade.stages[0].multi_atlas) is not None and held.is_measured
     told_by = [1] * holds_cts + ([samples] if samples > 1 or not holds_cts else [])
     names = cases_of_side(Path(prepared), side, [stage.field.shape[0] for stage in cascade.stages])
+    _require_none_held(cascade.stages, names)
     columns: dict[tuple[int, int], list[DeviationCheck]] = {(k, n): [] for k in range(1, stages + 1) for n in told_by}
     with tqdm(total=len(names) * len(columns), desc="patients x stages", leave=False, disable=None) as bar:
         for name in names:
@@ -72,6 +77,17 @@ def calibrate_deviation(
             keep_factor(files[number - 1], measured_factor(column))
     written = [] if dry_run else [str(file.with_suffix(".json")) for file in files]
     return [*_table(columns), "", *written]
+
+
+def _require_none_held(stages: "Sequence[CascadeStage]", cases: Sequence[str]) -> None:
+    """Refuse patients whose CTs the weights hold: networks were trained on them, and err less on them than on others."""
+    from xct_components.evaluation.held_patients import held_cases
+
+    if held := held_cases(stages, cases):
+        raise RefusedInput(
+            f"the weights hold the CTs of {', '.join(held)}: errors on patients that they know are smaller than on others, and "
+            "so would be the factor; prepare a side without them (--split_list)"
+        )
 
 
 def _table(columns: "dict[tuple[int, int], list[DeviationCheck]]") -> list[str]:

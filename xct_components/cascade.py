@@ -136,6 +136,7 @@ class UnifiedHybridViTCascade:
 
         Raises:
             UsageFailure: for a setting that cannot be meant.
+            OutOfResources: if the run needs more memory than there is; with what would fit.
             UnreadableInput: see ``read_cascade_film``.
             RefusedInput: likewise.
         """

@@ -42,8 +42,9 @@ def evaluate(  # noqa: PLR0913 - each argument is an option of the command line
     """Judge the cascade on CTs that it was not trained on, beside baselines that need no network.
 
     Each CT of one side of a prepared folder gives a simulated frontal film; the film goes through the stages. Beside each
-    stage stand the mean volume and the CT of the most similar film of the training side, the atlas made to explain the film,
+    stage stand the mean volume and the CT of the most similar films of the training side, the atlas made to explain the film,
     and the stage before. Every mean over patients has its bootstrap interval and its n. docs/metrics.md defines all metrics.
+    A patient whose own CT the weights hold is named, and that CT is left out of those that his film bends.
 
     Args:
         prepared: output folder of xct prepare.
@@ -95,7 +96,7 @@ def evaluate(  # noqa: PLR0913 - each argument is an option of the command line
         cascade = UnifiedHybridViTCascade.from_pretrained(bundles, device=device, stages=stages)
         sizes = [stage.field.shape[0] for stage in cascade.stages]
         cases = cases_of_side(request.prepared, side, sizes)
-        train = read_train_side(request.prepared, sizes, lambda name: on_work(f"train: {name}"))
+        train = read_train_side(request.prepared, sizes, lambda name: on_work(f"train: {name}"), lateral=lateral)
         found = Found()
         bar.total = len(cases)
         for name in cases:
@@ -105,7 +106,9 @@ def evaluate(  # noqa: PLR0913 - each argument is an option of the command line
         record = evaluation_record(cascade, train, request, found)
         write_evaluation(targets, record, found.rows, found.protocol_rows, found.pictured)
     tables = text_tables(means(found.rows), len(cases)) + protocol_tables(means(found.protocol_rows), len(cases), protocol)
-    return [*tables, "", *map(str, targets)]
+    held = record["held_by_the_weights"]
+    warned = [f"{', '.join(held['cases'])}: {held['note']}"] if held["cases"] else []
+    return [*warned, *tables, "", *map(str, targets)]
 
 
 def _judge_case(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import IntEnum
 
 
@@ -33,6 +34,9 @@ MEANINGS = {
     ExitCode.PARTIAL: "some of many inputs failed, each is named",
     ExitCode.INTERRUPTED: "interrupted",
 }
+
+#: What an interrupted user is told: every output is written aside and takes its name when it is whole.
+INTERRUPTED = "interrupted; what was finished stays, nothing is half-written"
 
 
 class Failure(Exception):
@@ -85,9 +89,22 @@ class InputWarning(UserWarning):
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, what it was raised from, what that was raised from, and so on."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        yield cause
+        seen.add(id(cause))
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is short, on the processor or a GPU."""
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+    """Whether an error, or what it was raised from, says that memory is short, on the processor or a GPU."""
+    return any(
+        isinstance(cause, MemoryError) or any(words in str(cause).lower() for words in _OUT_OF_MEMORY)
+        for cause in causes(error)
+    )
 
 
 def first_line(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xct_components.batch.film_folder_run import FilmFolderRun, run_film_folder
-from xct_components.batch.film_run import FilmRun, require_disk, require_memory
+from xct_components.batch.film_run import FilmRun, require_disk
 from xct_components.batch.readable_name import readable_name
 from xct_components.batch.summary_table import summary_table
 from xct_components.failures import Failure, UsageFailure
@@ -106,7 +106,6 @@ def generate(  # noqa: PLR0913 - each argument is an option of the command line
     with _progress() as bar:
         bar.stage("loading")
         cascade = run.load(bundles)
-        require_memory(run, cascade)
         require_disk(run, cascade, targets)
         bar.stage("reading the film")
         ct = run.generate(cascade, film, lateral, bar)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.inferers.tiny_stages import FIELD_MM, SIZES, chest_hu
+from xct_components.data.file_hash import file_sha256
 from xct_components.geometry import VolumeGrid
 
 #: side -> case -> how dense its marker is made, HU. The second training case looks like the held-out one.
@@ -39,7 +40,8 @@ def write_prepared(folder: Path) -> Path:
                 path = folder / name / f"{size}.nii.gz"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_nifti(path, hu, grid)
-                outputs[str(size)] = {"file": f"{name}/{path.name}", "grid": grid.to_json()}
+                file = {"file": f"{name}/{path.name}", "sha256": file_sha256(path)}
+                outputs[str(size)] = {**file, "grid": grid.to_json()}
             cases.append({"case": name, "outputs": outputs, "split": side})
     sides = {side: list(names) for side, names in CASES.items()}
     (folder / "manifest.json").write_text(json.dumps({"sides": sides, "cases": cases}))

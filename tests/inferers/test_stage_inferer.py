@@ -18,6 +18,7 @@ from xct_components.inferers.stage_work import grown
 from xct_components.inferers.stated_deviation import stated_deviation
 from xct_components.networks.deviation_factors import NO_SAMPLES, DeviationFactors, FilmsSeen, MeasuredFactor
 from xct_components.networks.explained_volume import explained_hu
+from xct_components.networks.multi_atlas import key_of
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.consistency import HardConsistency, NoConsistency, SoftConsistency
 from xct_components.physics.projector import project
@@ -176,6 +177,15 @@ def test_two_films_and_calibrated_ones_have_factors_of_their_own(seen):
     assert plain.std_hu is not None
     assert stated.std_hu is not None
     assert torch.equal(stated.std_hu, plain.std_hu * 1.3)
+
+
+def test_whose_ct_is_left_out_is_said_of_each_sample():
+    films, views = FILM.expand(2, -1, -1, -1, -1), [[BEAM], [BEAM]]
+    own, all_of_them = StageInferer()(films, HOLDING, beams=views, without=["in 9.5 mm", None]).bent
+    assert own is not None
+    assert all_of_them is not None
+    held = set(all_of_them.keys.tolist())
+    assert (len(held), set(own.keys.tolist())) == (3, held - {key_of("in 9.5 mm")})
 
 
 def test_what_was_bent_before_is_not_bent_again_and_gives_the_same(monkeypatch):

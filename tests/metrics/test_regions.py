@@ -7,6 +7,8 @@ from pathlib import Path
 import itk
 import numpy as np
 import pytest
+import SimpleITK
+import torch
 from scipy.ndimage import binary_dilation, gaussian_filter
 
 from xct_components.data.ct.reading import read_ct
@@ -61,6 +63,42 @@ def test_the_measures_of_a_made_chest_are_those_it_was_made_with(made):
     assert made.body.sum() * 0.125 == pytest.approx(290 * 300 * 200 / 1000.0)
 
 
+def test_volumes_are_those_that_simpleitk_counts(made):
+    wider = regions(made_chest(160.0))
+    scores = anatomy_scores(wider, made)
+    for name in ("body", "lung_right", "lung_left", "bone", "soft_tissue", "mediastinum"):
+        found, expected = (counted_ml(one.masks[name], one.grid) for one in (wider, made))
+        assert scores[f"volume_ml_{name}"] == pytest.approx(found)
+        assert scores[f"true_volume_ml_{name}"] == pytest.approx(expected)
+        assert scores[f"volume_error_{name}"] == pytest.approx(abs(found - expected) / expected)
+
+
+def counted_ml(mask: np.ndarray, grid: VolumeGrid) -> float:
+    image = SimpleITK.GetImageFromArray(mask.astype(np.uint8))
+    image.SetSpacing(grid.spacing_mm[::-1])
+    shapes = SimpleITK.LabelShapeStatisticsImageFilter()
+    shapes.Execute(image)
+    volume_mm3: float = shapes.GetPhysicalSize(1)
+    return volume_mm3 / 1000.0
+
+
+def test_the_edges_of_two_silhouettes_are_as_far_apart_as_monai_says(made):
+    from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+
+    wider = regions(made_chest(160.0))
+    scores = anatomy_scores(wider, made)
+    one, other = (torch.from_numpy(each.heart_silhouette)[None, None] for each in (wider, made))
+    plane = {"include_background": True, "spacing": list(made.grid.spacing_mm[1:])}
+    for mm in (2.0, 4.0):
+        theirs = compute_surface_dice(one, other, [mm], **plane)
+        assert scores[f"surface_dice_{mm:g}mm_heart_silhouette"] == pytest.approx(float(theirs), abs=1e-6)
+    farthest = compute_hausdorff_distance(one, other, percentile=95, **plane)
+    assert scores["hd95_mm_heart_silhouette"] == pytest.approx(float(farthest), rel=1e-5)
+    # 160 mm instead of 120 mm: the sides lie 20 mm further out.
+    assert scores["hd95_mm_heart_silhouette"] == pytest.approx(20.0)
+    assert 0.0 < scores["surface_dice_4mm_heart_silhouette"] < 1.0
+
+
 def test_right_is_where_the_patient_has_it(made):
     """W grows from the patient's right to the left."""
     assert np.nonzero(made.lung_right)[2].max() < 32 < np.nonzero(made.lung_left)[2].min()
@@ -79,7 +117,9 @@ def test_a_missing_lung_is_the_worst_value_and_is_not_left_out(made):
     assert scores["dice_lung_left"] == scores["surface_dice_4mm_lung_left"] == 0.0
     assert scores["volume_error_lung_left"] == 1.0
     assert scores["hd95_mm_lung_left"] == pytest.approx(np.sqrt(3.0) * 320.0)
-    assert scores["dice_mediastinum"] == 0.0
+    assert scores["dice_mediastinum"] == scores["surface_dice_4mm_heart_silhouette"] == 0.0
+    assert scores["hd95_mm_heart_silhouette"] == pytest.approx(np.sqrt(2.0) * 320.0)
+    assert scores["volume_ml_mediastinum"] == 0.0 < scores["true_volume_ml_mediastinum"]
 
 
 def test_air_has_no_anatomy_and_the_score_of_nothing(made):

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from xct_components.data.film.pixel_size import PixelMm, as_pixel_mm
+from xct_components.data.readable_bytes import readable_bytes
 from xct_components.evaluation.run_limits import MOST_SAMPLES, MOST_STAGES, require_between, require_stages_and_steps
-from xct_components.failures import CannotWrite, OutOfResources, UsageFailure
+from xct_components.failures import CannotWrite, UsageFailure
 from xct_components.generated_files import BYTES_PER_VOXEL, FORMATS, MOST_MEMBERS, free_targets
 
 if TYPE_CHECKING:
@@ -116,21 +117,17 @@ class FilmRun:
 
 
 def require_memory(run: FilmRun, cascade: UnifiedHybridViTCascade) -> None:
-    """Refuse a run that cannot end well before it begins.
+    """Refuse a whole folder that cannot end well before its first film; the cascade asks for each film by itself.
 
     Raises:
         OutOfResources: with what would fit.
     """
-    from xct_components.inferers.memory_needed import available_bytes, needed_bytes
+    from xct_components.data.prepare.chest_grid import FULL_SHAPE
+    from xct_components.inferers.planned_run import PlannedRun, require_memory
 
-    shapes = run.shapes(cascade)
-    needs = [needed_bytes(shape, run.drawn, run.samples, run.members) for shape in shapes]
-    free = available_bytes(next(cascade.stages[-1].parameters()).device)
-    if free is not None and needs[-1] > free:
-        fitting = [number for number, need in enumerate(needs[:-1], start=1) if need <= free]
-        way_out = f"--stages {fitting[-1]} fits ({_gib(needs[fitting[-1] - 1])})" if fitting else "use a larger machine"
-        size = " x ".join(map(str, shapes[-1]))
-        raise OutOfResources(f"{size} voxels need about {_gib(needs[-1])} of memory, {_gib(free)} are available; {way_out}")
+    stages = tuple(stage.field.shape for stage in cascade.stages)
+    planned = PlannedRun(stages, FULL_SHAPE if run.full_size else None, run.drawn, run.samples, run.members)
+    require_memory(planned, next(cascade.stages[-1].parameters()).device)
 
 
 def require_disk(run: FilmRun, cascade: UnifiedHybridViTCascade, targets: dict[str, Path]) -> None:
@@ -143,8 +140,5 @@ def require_disk(run: FilmRun, cascade: UnifiedHybridViTCascade, targets: dict[s
     folder = next(iter(targets.values())).absolute().parent
     left = shutil.disk_usage(folder if folder.is_dir() else folder.parent).free
     if left < result:
-        raise CannotWrite(f"cannot write to {folder.name}: the disk has {_gib(left)} left, the result may take {_gib(result)}")
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 / 10 else f"{count / 2**20:.1f} MiB"
+        sizes = f"the disk has {readable_bytes(left)} left, the result may take {readable_bytes(result)}"
+        raise CannotWrite(f"cannot write to {folder.name}: {sizes}")

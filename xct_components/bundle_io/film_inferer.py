@@ -18,6 +18,8 @@ STD, STD_FACTOR, FILM_ERROR = "std_hu", "std_factor", "film_error"
 class FilmInferer(CascadeInferer):
     """A ``CascadeInferer`` on tensors from ``film_tensor``: beams, place and how far to believe them come from the metadata."""
 
+    fewer_stages = "with the bundle of stage {}"
+
     def __call__(  # type: ignore[override]
         self, inputs: Tensor, network: CascadeStage, *, coarse_hu: Tensor | None = None
     ) -> MetaTensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xct_components.data.cases.cases import load_case, prepared_items, present_items
+from xct_components.evaluation.held_patients import require_no_other_name
 from xct_components.failures import RefusedInput, UsageFailure
 from xct_components.geometry import ChestView, VolumeGrid, chest_beam_covering
 from xct_components.inferers.cascade_film import CascadeFilm
@@ -61,7 +62,8 @@ def cases_of_side(prepared: Path, side: str, sizes: Sequence[int]) -> list[str]:
 def held_out_case(prepared: Path, side: str, name: str, stages: Sequence[CascadeStage], *, lateral: bool) -> HeldOutCase:
     """Load a case and take its films in the cascade's own room, from the finest volume there is (up to 256 voxels).
 
-    A film of finer voxels than those that are scored is no inverse crime: no stage can explain it by its own grid alone.
+    A film of finer voxels than those that are scored is no inverse crime: no stage can explain it by its own grid alone. Where
+    the stages hold the patient's own CT, it is not among those that his film bends.
 
     Args:
         prepared: output of ``xct prepare``.
@@ -71,7 +73,7 @@ def held_out_case(prepared: Path, side: str, name: str, stages: Sequence[Cascade
         lateral: whether the cascade is given the lateral film too.
 
     Raises:
-        RefusedInput: if the case does not lie on the stages' field.
+        RefusedInput: if the case does not lie on the stages' field, or its CT is held under another name.
     """
     truth, fields = {}, {}
     for stage in stages:
@@ -80,11 +82,12 @@ def held_out_case(prepared: Path, side: str, name: str, stages: Sequence[Cascade
         own = VolumeGrid.chest(stage.field.shape, stage.field.spacing_mm, fields[size].center_mm)
         if fields[size].shape != own.shape or float((own.affine - fields[size].affine).abs().amax()) > 1e-3:
             raise RefusedInput(f"{name} does not lie on the field of the stage of {size} voxels; prepare it with `xct prepare`")
+    require_no_other_name(stages, name, truth[stages[0].field.shape[0]])
     finest = finest_size(prepared, name, max(truth))
     film_hu, grid = (truth[finest], fields[finest]) if finest in truth else loaded(prepared, side, name, finest)
     views: tuple[ChestView, ...] = ("PA", "LL") if lateral else ("PA",)
     beams = tuple(chest_beam_covering(grid, view, finest, finest) for view in views)
-    film = CascadeFilm(project(hu_to_mu_per_mm(film_hu), grid, beams), beams, grid.center_mm, exact=True)
+    film = CascadeFilm(project(hu_to_mu_per_mm(film_hu), grid, beams), beams, grid.center_mm, exact=True, without=name)
     return HeldOutCase(name, truth, fields, film, finest)
 
 

@@ -31,10 +31,11 @@ def write_html(path: Path, record: dict[str, Any], rows: Sequence[Row], picture:
         picture: the PNG.
         protocol_rows: figures of a published protocol; may be empty.
     """
-    n = len({row.case for row in rows})
+    n, held = len({row.case for row in rows}), record["held_by_the_weights"]
     parts = [
-        f"<h1>Held-out CTs: {n} patient{'s' if n > 1 else ''}</h1>",
+        _title(n, len(held["cases"])),
         f'<p class="warn">{_NOTE} With n={n} the intervals say little.</p>' if n < 10 else f'<p class="warn">{_NOTE}</p>',
+        f'<p class="warn">{html.escape(", ".join(held["cases"]) + ": " + held["note"])}.</p>' if held["cases"] else "",
         _facts(record),
     ]
     for size, methods in means(rows).items():
@@ -43,7 +44,7 @@ def write_html(path: Path, record: dict[str, Any], rows: Sequence[Row], picture:
         name = record["protocol"]["name"]
         parts.append(f"<h2>Protocol {html.escape(name)}</h2><p>{html.escape(record['protocol']['note'])}</p>")
         parts += [_mean_table(methods, None) for methods in means(protocol_rows).values()]
-    parts += [_gains(record["gains"]), "<h2>Each patient</h2>", _patients(rows)]
+    parts += [_gains(record["gains"]), "<h2>Each patient</h2>", _patients(rows, held["cases"])]
     encoded = base64.b64encode(picture.read_bytes()).decode("ascii")
     parts.append(f'<h2>Pictures</h2><img alt="truth, cascade, baseline, error" src="data:image/png;base64,{encoded}">')
     title = "xct evaluate"
@@ -53,6 +54,11 @@ def write_html(path: Path, record: dict[str, Any], rows: Sequence[Row], picture:
         + "</html>\n",
         encoding="utf-8",
     )
+
+
+def _title(n: int, held: int) -> str:
+    patients = f"{n} patient{'s' if n > 1 else ''}"
+    return f"<h1>CTs: {patients}, {held} of them not held out</h1>" if held else f"<h1>Held-out CTs: {patients}</h1>"
 
 
 def _facts(record: dict[str, Any]) -> str:
@@ -106,13 +112,18 @@ def _ends(one: dict[str, Any]) -> str:
     return "-" if one["low"] is None else f"{one['low']:+.4g} to {one['high']:+.4g}"
 
 
-def _patients(rows: Sequence[Row]) -> str:
-    """Every row with every main metric."""
+def _patients(rows: Sequence[Row], held: Sequence[str]) -> str:
+    """Every row with every main metric.
+
+    Args:
+        rows: of all patients.
+        held: those who are not held out.
+    """
     table: dict[str, Table] = {
         case: means([row for row in rows if row.case == case]) for case in dict.fromkeys(r.case for r in rows)
     }
     return "".join(
-        f"<h3>{html.escape(case)}, {size}</h3>{_mean_table(methods)}"
+        f"<h3>{html.escape(case)}, {size}{', held by the weights' if case in held else ''}</h3>{_mean_table(methods)}"
         for case, sizes in table.items()
         for size, methods in sizes.items()
     )

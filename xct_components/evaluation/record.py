@@ -10,6 +10,7 @@ from xct_components.cascade import UnifiedHybridViTCascade, software
 from xct_components.data.protocols.protocol import Protocol
 from xct_components.evaluation.baselines import TrainSide
 from xct_components.evaluation.case_rows import CascadeSettings, Row, mean_of
+from xct_components.evaluation.held_patients import HELD_NOTE, held_cases
 from xct_components.evaluation.sheet import PicturedCase
 from xct_components.evaluation.summary import Table, gains, means
 from xct_components.metrics.protocols import LEFT_OUT
@@ -63,13 +64,16 @@ def evaluation_record(cascade: UnifiedHybridViTCascade, train: TrainSide, reques
     """Everything but the rows, JSON-ready: software, weights, settings, means with intervals, gains over the baselines."""
     ours = {stage.field.shape[0]: mean_of(number) for number, stage in enumerate(cascade.stages, start=1)}
     views = "PA and lateral films" if request.lateral else "one PA film"
+    cases = list(dict.fromkeys(row.case for row in found.rows))
+    held = held_cases(cascade.stages, cases)
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         **software(),
         "weights": cascade.weights,
         "settings": {**asdict(request.settings), "side": request.side, "lateral_film_given": request.lateral},
-        "n": len({row.case for row in found.rows}),
+        "n": len(cases),
+        "held_by_the_weights": {"cases": held, "note": HELD_NOTE if held else ""},
         "window_hu": list(request.window_hu),
         "film": f"The cascade was given {views}, exact line integrals from {_sizes(found.film_sizes)} voxels a side.",
         "mean_volume": f"of the {len(train.cases)} training CTs" if train.cases else "the atlas of stage 1 (no training CTs)",

@@ -15,6 +15,7 @@ from xct_components.failures import UsageFailure
 from xct_components.geometry import Beam, VolumeGrid, chest_beam_covering
 from xct_components.inferers.cascade_film import CascadeFilm
 from xct_components.inferers.film_errors import film_errors
+from xct_components.inferers.planned_run import FEWER_STAGES, PlannedRun, require_memory
 from xct_components.inferers.resampled_volume import on_field
 from xct_components.inferers.stage import USUAL_OVERLAP, Mode, OnStep, StageInferer, StageResult
 from xct_components.inferers.stage_films import stage_films
@@ -71,6 +72,9 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
     Raises:
         ValueError: for a setting that ``StageInferer`` refuses, or more stages than there can be.
     """
+
+    #: How a user asks for fewer stages; {} is their number.
+    fewer_stages = FEWER_STAGES
 
     def __init__(  # noqa: PLR0913 - settings of one run
         self,
@@ -156,12 +160,14 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
             on_stage: called after every stage of the first pass.
 
         Raises:
+            OutOfResources: if memory is too small, before the first stage; with what would fit.
             UsageFailure: for more members than there are CTs that the films bend.
         """
         stages = [network] if coarse_hu is not None else [*self.parents, network][: self._count]
         fields = [film.field_of(stage) for stage in stages]
         if last_field is not None:
             fields[-1] = last_field
+        self._require_memory(stages, fields[-1])
         work = _Run(self, film, stages, fields, on_progress, on_stage)
         mean_hu, std_hu = (None, None) if self.mode == "sample" else work.once(self.mode, 0, coarse_hu)
         drawn = VolumeStatistics()
@@ -190,6 +196,12 @@ class CascadeInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         believed = film.believed if self.consistency is None else self.consistency
         shown: dict[str, Any] = {"body_share": film.body_share, "seen": film.seen}
         return StageInferer(mode=mode, consistency=believed, column=self.column if last else None, **shown, **self._settings)
+
+    def _require_memory(self, stages: Sequence[CascadeStage], last: VolumeGrid) -> None:
+        own = tuple(stage.field.shape for stage in stages)
+        full_shape = None if last.shape == own[-1] else last.shape
+        planned = PlannedRun(own, full_shape, self.mode, self.samples, self.members, self.column)
+        require_memory(planned, next(stages[-1].parameters()).device, self.fewer_stages)
 
     @property
     def _count(self) -> int:
@@ -223,6 +235,7 @@ class _Run:
             infer = self.settings.stage_inferer(self.film, mode, last=number == len(self.stages) - 1)
             films, views, step = self.film.line_integrals, [self.film.beams], self._step(number)
             known: dict[str, Any] = {"coarse_hu": coarse, "bent": self.bent, "chain": chain, "on_step": step}
+            known["without"] = [self.film.without]
             result = infer(films, stage, fields=[field], beams=views, **known)
             volume_hu, std_hu, before, self.bent = result.volume_hu, result.std_hu, field, result.bent
             _require_members(self.settings.members, self.bent)

@@ -31,6 +31,8 @@ class CascadeFilm:
         center_mm: middle of the cascade's field in that frame.
         exact: whether the films are exact line integrals at 60 keV (simulated ones), or estimates.
         record: every decision on the way here, JSON-ready.
+        without: name of the patient whose own CT the stages must not bend, where his CT judges the result, as in training;
+            None for films of somebody else than those whose CTs are held.
     """
 
     line_integrals: Float[Tensor, "1 v 1 rows cols"]
@@ -38,6 +40,7 @@ class CascadeFilm:
     center_mm: Vector3 = (0.0, 0.0, 0.0)
     exact: bool = False
     record: dict[str, Any] = field(default_factory=dict)
+    without: str | None = None
 
     def __post_init__(self) -> None:
         shapes = {(beam.detector.rows, beam.detector.cols) for beam in self.beams}

@@ -27,11 +27,12 @@ DETAIL_BYTES_PER_VOXEL = 23
 _MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
-def needed_bytes(shape: Sequence[int], mode: Mode, samples: int, members: int = 0) -> int:
-    """What a run to a volume of this shape takes at its peak, from ``BYTES_PER_VOXEL``."""
+def needed_bytes(shape: Sequence[int], mode: Mode, samples: int, members: int = 0, column: int | None = None) -> int:
+    """What a run to a volume of this shape takes at its peak, from ``BYTES_PER_VOXEL``; the column as for ``StageInferer``."""
     voxels = shape[0] * shape[1] * shape[2]
     drawn = "sample" if samples > 1 or mode == "sample" else "mean"
-    per_voxel = BYTES_PER_VOXEL[drawn, "whole" if voxels <= UNTILED_VOXELS else "columns"]
+    whole = voxels <= UNTILED_VOXELS if column is None else column >= max(shape[1:])
+    per_voxel = BYTES_PER_VOXEL[drawn, "whole" if whole else "columns"]
     per_voxel += (STATISTICS_BYTES_PER_VOXEL if samples > 1 else 0) + (MEAN_BYTES_PER_VOXEL if members else 0)
     per_voxel += DETAIL_BYTES_PER_VOXEL if members or mode == "member" else 0
     return PROCESS_BYTES + voxels * (per_voxel + members * MEMBER_BYTES_PER_VOXEL)
@@ -40,7 +41,7 @@ def needed_bytes(shape: Sequence[int], mode: Mode, samples: int, members: int = 
 def available_bytes(device: torch.device) -> int | None:
     """Memory that this process may still take on the device, itself included; None where nothing says so."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        return int(torch.cuda.mem_get_info(device)[0]) + torch.cuda.memory_reserved(device)
     known = [one for one in (_free_bytes(), _group_bytes(), _process_limit_bytes()) if one is not None]
     return min(known) + _resident_bytes() if known else None
 

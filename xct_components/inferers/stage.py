@@ -124,6 +124,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         beams: Sequence[Sequence[Beam]] | None = None,
         coarse_hu: Tensor | None = None,
         bent: Sequence[BentCts | None] | None = None,
+        without: Sequence[str | None] | None = None,
         chain: int = 0,
         on_step: OnStep | None = None,
     ) -> StageResult:
@@ -136,6 +137,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
             beams: V exposures per sample; by default PA films over the fields.
             coarse_hu: (B, 1, d, h, w) the previous stage's volume, edge to edge on the same fields.
             bent: the CTs that the films bent, of an earlier call or stage; None: the stage bends those that it holds.
+            without: per sample, the patient whose own CT must not be among those that the stage bends; None for none.
             chain: number of the first sample; others have other noise, or are other members.
             on_step: called after every network evaluation.
 
@@ -143,7 +145,8 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
             ValueError: if a stage that needs a coarse volume has none, or shapes do not fit.
             UsageFailure: for a member where films bend no CTs.
         """
-        work = self.prepared(inputs, network, fields=fields, beams=beams, coarse_hu=coarse_hu, bent=bent, chain=chain)
+        given: dict[str, Any] = {"fields": fields, "beams": beams, "coarse_hu": coarse_hu, "bent": bent, "without": without}
+        work = self.prepared(inputs, network, chain=chain, **given)
         done = 0
 
         def step() -> None:
@@ -172,6 +175,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         beams: Sequence[Sequence[Beam]] | None = None,
         coarse_hu: Tensor | None = None,
         bent: Sequence[BentCts | None] | None = None,
+        without: Sequence[str | None] | None = None,
         chain: int = 0,
     ) -> StageWork:
         """Prior and conditions, once for all samples; arguments as for the call."""
@@ -184,7 +188,7 @@ class StageInferer(Inferer):  # type: ignore[misc]  # MONAI ships no types
         coarse = None if coarse_hu is None else coarse_hu.to(device, torch.float32)
         believed = [self.consistency] * count
         if bent is None and coarse is None:
-            bent = network.bent_cts(SeenFilms(films.seen, films.seen_beams), whole, believed)
+            bent = network.bent_cts(SeenFilms(films.seen, films.seen_beams), whole, believed, without)
         known: list[BentCts | None] = [None] * count if bent is None else list(bent)
         start = known
         if self.mode == "member":

@@ -6,12 +6,11 @@ import numpy as np
 from jaxtyping import Bool
 
 from xct_components.metrics.regions import ChestRegions
-from xct_components.metrics.surfaces import surface_distances
+from xct_components.metrics.surfaces import Surface, surface_distances
 
 #: Surfaces closer than these agree, mm.
 TOLERANCES_MM = (2.0, 4.0)
-#: Regions whose volume in ml says something by itself.
-MEASURED = ("lung_right", "lung_left")
+HEART = "heart_silhouette"
 #: The worst error of a volume or a ratio, for a region that is not there: all of it.
 ALL = 1.0
 
@@ -35,25 +34,31 @@ def anatomy_scores(predicted: ChestRegions, truth: ChestRegions) -> dict[str, fl
         truth: of the true CT, on the same grid.
 
     Returns:
-        ``dice_R``, ``surface_dice_2mm_R``, ``surface_dice_4mm_R``, ``hd95_mm_R`` of every region R; of each lung
-        ``volume_ml_R`` and ``volume_error_R`` (relative, 1 at most); ``dice_heart_silhouette``,
-        ``cardiothoracic_ratio`` and its ``_error``; ``anatomy_score`` and its parts ``anatomy_part_...``.
+        ``dice_R``, ``surface_dice_2mm_R``, ``surface_dice_4mm_R``, ``hd95_mm_R`` of every region R, and of the
+        ``heart_silhouette`` in its plane; of every region ``volume_ml_R``, ``true_volume_ml_R`` and ``volume_error_R``
+        (relative, 1 at most); ``cardiothoracic_ratio`` and its ``_error``; ``anatomy_score`` and its parts
+        ``anatomy_part_...``.
     """
     scores: dict[str, float] = {}
     true_masks = truth.masks
     for name, mask in predicted.masks.items():
         scores[f"dice_{name}"] = dice(mask, true_masks[name])
-        distances = surface_distances(predicted.surfaces[name], truth.surfaces[name])
-        for tolerance in TOLERANCES_MM:
-            scores[f"surface_dice_{tolerance:g}mm_{name}"] = distances.surface_dice(tolerance)
-        scores[f"hd95_mm_{name}"] = distances.hausdorff_95_mm
-    for name in MEASURED:
-        scores[f"volume_ml_{name}"] = volume_ml(predicted.masks[name], predicted)
-        scores[f"volume_error_{name}"] = _volume_error(predicted.masks[name], true_masks[name])
-    scores["dice_heart_silhouette"] = dice(predicted.heart_silhouette, truth.heart_silhouette)
+        scores |= _surface_scores(name, predicted.surfaces[name], truth.surfaces[name])
+        scores[f"volume_ml_{name}"] = volume_ml(mask, predicted)
+        scores[f"true_volume_ml_{name}"] = volume_ml(true_masks[name], truth)
+        scores[f"volume_error_{name}"] = _volume_error(mask, true_masks[name])
+    scores[f"dice_{HEART}"] = dice(predicted.heart_silhouette, truth.heart_silhouette)
+    scores |= _surface_scores(HEART, predicted.heart_outline, truth.heart_outline)
     scores["cardiothoracic_ratio"] = predicted.cardiothoracic_ratio
     scores["cardiothoracic_ratio_error"] = abs(predicted.cardiothoracic_ratio - truth.cardiothoracic_ratio)
     return scores | _composite(scores, predicted, truth)
+
+
+def _surface_scores(name: str, predicted: Surface, truth: Surface) -> dict[str, float]:
+    """How near two surfaces are."""
+    distances = surface_distances(predicted, truth)
+    near = {f"surface_dice_{mm:g}mm_{name}": distances.surface_dice(mm) for mm in TOLERANCES_MM}
+    return near | {f"hd95_mm_{name}": distances.hausdorff_95_mm}
 
 
 def _composite(scores: dict[str, float], predicted: ChestRegions, truth: ChestRegions) -> dict[str, float]:

@@ -84,6 +84,11 @@ class ChestRegions:
             shadow[rows] = self.mediastinum[depths, rows].any(axis=0)
         return shadow
 
+    @cached_property
+    def heart_outline(self) -> Surface:
+        """The edge of the heart's silhouette, in its plane: of no depth."""
+        return surface_of(self.heart_silhouette[None], (0.0, *self.grid.spacing_mm[1:]))
+
     @property
     def cardiothoracic_ratio(self) -> float:
         """Width of the heart's silhouette over the largest width of the lungs, both seen from the front.

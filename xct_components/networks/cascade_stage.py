@@ -190,7 +190,7 @@ class CascadeStage(nn.Module):
         seen: SeenFilms,
         fields: Sequence[VolumeGrid],
         consistency: Sequence[Consistency],
-        without: Sequence[str] | None = None,
+        without: Sequence[str | None] | None = None,
     ) -> list[BentCts | None]:
         """The CTs of other patients that the stage holds, as each sample's films bend them; arguments as for ``prior_hu``.
 

@@ -112,7 +112,7 @@ class PrepareJointBatch:
         second_view: ChestView = "LL",
         second_view_share: float = 0.0,
         pure_noise_share: float = PURE_NOISE_SHARE,
-        film_dropout: float = 0.1,
+        film_dropout: float = 0.0,
         column_pixels: int = 0,
     ) -> None:
         self.stages, self.views, self.column_pixels = stages_of(stages), tuple(views), column_pixels

@@ -1,0 +1,104 @@
+"""Too little memory is told before the work, by each way that leads to a CT; and where it runs out later, too."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+from tests.generate_runs import REAL_FILM
+from tests.limited_process import ROOT, ended
+from xct_components.__main__ import COMMANDS, LESS_MEMORY
+from xct_components.failures import ExitCode, OutOfResources, is_out_of_memory
+
+MIB = 1 << 20
+#: With what the libraries hold, 0.3 to 0.5 GiB, so much leaves 1.0 to 1.2 GiB: between what the stages 2 (0.8 GiB) and 3
+#: (1.7 GiB) need.
+FOR_TWO_STAGES = 700 * MIB
+#: Likewise for stage 3 at its own size, not at full size (4.1 GiB).
+FOR_THREE_STAGES = 1600 * MIB
+#: Enough to start, too little for the networks.
+FOR_NOTHING = 20 * MIB
+
+PYTHON = """
+import sys
+from xct_components.cascade import UnifiedHybridViTCascade
+from xct_components.failures import OutOfResources
+cascade = UnifiedHybridViTCascade.from_pretrained("bundles")
+for settings in ({}, {"full_size": True}):
+    try:
+        cascade.generate(sys.argv[1], **settings)
+    except OutOfResources as failure:
+        print(failure)
+"""
+
+
+def test_a_smaller_stage_is_offered_to_who_generates(tmp_path):
+    for source in (REAL_FILM, REAL_FILM.parent):  # one film; a folder, of which none is begun
+        output = tmp_path / source.stem
+        code, _, complained = ended(
+            "xct_components", "generate", str(source), "--output", str(output), beyond_bytes=FOR_TWO_STAGES
+        )
+        assert code == ExitCode.OUT_OF_RESOURCES, complained
+        (line,) = complained
+        assert line.startswith("xct: 256 x 256 x 256 voxels need about 1.7 GiB of memory, ")
+        assert line.endswith(" GiB are available; it fits with stages 2 (0.8 GiB)")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_leaving_out_full_size_is_offered_to_who_asks_for_it(tmp_path):
+    asked = ("generate", str(REAL_FILM), "--output", str(tmp_path / "out"), "--full_size", "True")
+    code, _, complained = ended("xct_components", *asked, beyond_bytes=FOR_THREE_STAGES)
+    (line,) = complained
+    assert code == ExitCode.OUT_OF_RESOURCES
+    assert line.startswith("xct: 512 x 604 x 512 voxels need about 4.1 GiB of memory, ")
+    assert line.endswith("; it fits without full_size (1.7 GiB)")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_python_makes_the_same_check(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(PYTHON)
+    _, said, complained = ended(str(script), str(REAL_FILM), beyond_bytes=FOR_TWO_STAGES)
+    assert [line.rpartition("; ")[2] for line in said] == [
+        "it fits with stages 2 (0.8 GiB)",
+        "it fits without full_size and with stages 2 (0.8 GiB)",
+    ], complained
+
+
+def test_a_bundle_makes_the_same_check_and_names_the_bundle_that_fits(tmp_path):
+    bundle = ROOT / "bundles" / "stage3"
+    documents = ("--config_file", str(bundle / "configs" / "inference.json"), "--bundle_root", str(bundle))
+    films = ("--input", str(REAL_FILM), "--output_dir", str(tmp_path / "out"))
+    code, said, complained = ended("monai.bundle", "run", *documents, *films, beyond_bytes=FOR_TWO_STAGES)
+    assert code == ExitCode.OUT_OF_RESOURCES
+    (line,) = complained
+    assert line.startswith("xct: 256 x 256 x 256 voxels need about 1.7 GiB of memory, ")
+    assert line.endswith("; it fits with the bundle of stage 2 (0.8 GiB)")
+    assert not any("ERROR" in line or "Traceback" in line for line in said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_memory_runs_out_all_the_same_the_advice_is_that_of_the_command(tmp_path):
+    asked = ("generate", str(REAL_FILM), "--output", str(tmp_path / "out"))
+    code, _, complained = ended("xct_components", *asked, beyond_bytes=FOR_NOTHING)
+    assert code == ExitCode.OUT_OF_RESOURCES
+    assert complained == [
+        "xct: out of memory; ask for fewer --stages, or leave out --full_size, --members or --samples, or use a larger machine"
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", LESS_MEMORY)
+def test_a_command_has_every_option_that_its_advice_names(command):
+    named = set(re.findall(r"--(\w+)", LESS_MEMORY[command]))
+    assert named <= set(inspect.signature(COMMANDS[command]).parameters)
+
+
+def test_an_error_that_was_raised_from_a_want_of_memory_is_one():
+    outer = RuntimeError("Failed to instantiate component")
+    outer.__cause__ = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 5222850 bytes")
+    assert is_out_of_memory(outer)
+    assert is_out_of_memory(OutOfResources("256 x 256 x 256 voxels need about 1.7 GiB"))
+    assert not is_out_of_memory(RuntimeError("Failed to instantiate component"))
