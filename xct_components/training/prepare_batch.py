@@ -40,7 +40,7 @@ class PrepareStageBatch:
         second_view: another film that some batches get beside those.
         second_view_share: share of the batches that get it.
         pure_noise_share: cases at diffusion time 1, where the one-step mean is trained.
-        film_dropout: share of the cases whose film the network does not see, for classifier-free guidance (docs/architecture.md).
+        film_dropout: share of the cases whose film the network does not see; what for: docs/architecture.md, "Training".
         real_coarse_share: cases that start from the previous stages' own output; the others from the truth, made coarse.
         coarse_noise: largest level of noise on the coarse volume, 0 to 1 (1: 100 HU).
         column_pixels: rows and columns of the full-depth column that a batch is trained on, a multiple of the network's
