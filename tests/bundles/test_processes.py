@@ -31,6 +31,8 @@ WEIGHT_TOLERANCE, LOSS_TOLERANCE = 2e-4, 1e-4
 
 #: Whole volumes, as the choice of a column is one for a whole batch too; a rate at which weights move by ten tolerances.
 JOINT = {"train::prepare_batch::column_pixels": 0, "real_repeats": 4, "learning_rate": 8e-4}
+#: Three patients, of whom one process of two validates two.
+VALIDATED = ("second", "third", "fourth")
 MANY, JOINTLY = "multi_gpu_train.json", "joint_finetune.json"
 
 
@@ -39,7 +41,7 @@ class Workplace:
 
     def __init__(self, folder: Path, *, stage: int = 1, kept: str = "stage1_last.pt") -> None:
         self.bundle = copied_bundles(folder / "bundles") / f"stage{stage}"
-        self.prepared = prepared_folder(folder / "prepared", TINY_SIZE.values())
+        self.prepared = prepared_folder(folder / "prepared", TINY_SIZE.values(), VALIDATED)
         self.last, self.log = self.bundle / "models" / kept, folder / "log.txt"
 
     def start(self, processes: int, *overlays: str, **settings: Any) -> subprocess.Popen[bytes]:
@@ -74,6 +76,11 @@ class Workplace:
     def checkpoint(self) -> dict[str, Any]:
         """What the training has kept."""
         return torch.load(self.last, weights_only=True)
+
+    def validations(self) -> list[float]:
+        """RMSE of every epoch, as the first process has logged it."""
+        log = self.last.with_name(self.last.name.replace("last.pt", "log.jsonl"))
+        return [json.loads(line)["val_rmse_hu"] for line in log.read_text().splitlines()]
 
     def losses(self) -> list[float]:
         """The mean loss of every epoch, from the log of the first process."""
@@ -110,6 +117,7 @@ def require_the_same_training(alone: Workplace, together: Workplace) -> None:
     one, both = sorted(set(alone.losses())), sorted(set(together.losses()))
     assert len(one) == SETTINGS["max_epochs"]
     assert both == pytest.approx(one, rel=LOSS_TOLERANCE)
+    assert together.validations() == pytest.approx(alone.validations(), rel=LOSS_TOLERANCE)
 
 
 def test_two_processes_train_as_one_with_batches_twice_as_large(together: Workplace, tmp_path: Path) -> None:

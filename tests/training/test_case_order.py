@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from xct_components.training.case_order import CaseOrder
+from xct_components.training.case_order import CaseOrder, CaseShare
 
 CASES = range(13)
 
@@ -51,3 +51,15 @@ def test_one_pass_can_begin_in_the_middle_and_the_next_is_whole() -> None:
 def test_a_process_that_cannot_be_is_refused(rank: int, processes: int) -> None:
     with pytest.raises(ValueError, match="rank must lie between 0 and processes - 1, and there must be a case for each"):
         CaseOrder(CASES, rank=rank, processes=processes)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 5, 13])
+def test_processes_share_what_is_validated_and_nobody_is_idle(processes: int) -> None:
+    shares = [CaseShare(CASES, rank=rank, processes=processes) for rank in range(processes)]
+    assert sorted(case for share in shares for case in share) == list(CASES)
+    assert all(len(share) == len(list(share)) >= 1 for share in shares)
+
+
+def test_of_fewer_cases_than_processes_every_process_validates_all() -> None:
+    """A process without a case could not validate."""
+    assert [list(CaseShare(range(2), rank=rank, processes=3)) for rank in range(3)] == [[0, 1]] * 3

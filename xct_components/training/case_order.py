@@ -57,3 +57,28 @@ class CaseOrder(Sampler[int]):
     def begin_at(self, case: int) -> None:
         """Leave out the first ``case`` cases of this process in the next pass, and in that one alone."""
         self.begin = case
+
+
+class CaseShare(Sampler[int]):
+    """What one of several processes validates: every so manyeth case, in order; all, where there are fewer than processes.
+
+    Ignite's metrics are those of all processes together.
+
+    Args:
+        cases: what is shared out.
+        rank: number of this process; None asks torch.distributed, 0 where it is not in use.
+        processes: how many there are; None asks likewise.
+    """
+
+    def __init__(self, cases: Sized, *, rank: int | None = None, processes: int | None = None) -> None:
+        own_rank, together = place_among_processes()
+        rank, processes = own_rank if rank is None else rank, together if processes is None else processes
+        self._own = range(rank, len(cases), processes) if processes <= len(cases) else range(len(cases))
+
+    def __len__(self) -> int:
+        """Cases of this process."""
+        return len(self._own)
+
+    def __iter__(self) -> Iterator[int]:
+        """Their indices."""
+        return iter(self._own)
