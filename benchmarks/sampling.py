@@ -3,14 +3,16 @@
     python -m benchmarks.sampling [--sizes 64,128,256,full] [--steps 4] [--threads 2] [--bundles bundles] [--json out.json]
     python -m benchmarks.sampling --sizes full --rows mean,sample --timeout 3600
 
-The second command is 512 x 604 x 512 voxels in columns, mean and sample; --rows takes some of evaluation, mean and sample.
+The second command is 512 x 604 x 512 voxels in columns; --rows takes some of evaluation, mean, sample and cascade.
 
 Every row runs in a process of its own. "evaluation" is one call of the denoiser on the whole volume, "stage" all that turns a
-film into the stage's volume (prior, conditions, consistency; one evaluation for the mean, --steps for a sample). The peers are
+film into the stage's volume (bent CTs or prior, conditions, consistency; one evaluation for the mean, --steps for a sample),
+"all stages" the whole way from the film there, with the released weights and the standard deviation. The peers are
 MONAI's DiffusionModelUNet with about as many parameters as our stage, and with the same channels; they see the same four input
 channels, attend at their coarsest level, and are timed for one evaluation on random weights, in float32 and under the same
 bfloat16 autocast as ours. "peak" is what the call took beyond the process with its inputs, "process" the most that the
-process ever held, libraries included. The weights are random ones: time and memory do not depend on them.
+process ever held, libraries included. The weights of single stages are random ones: time and memory do not depend on them; the
+first bends eight phantoms.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ PEERS: dict[str, dict[str, tuple[int, ...]]] = {
     "128": {"equal parameters": (32, 64, 128), "equal channels": (16, 48, 96, 256)},
 }
 HEADER = ("size", "what", "params [M]", "wall [s]", "CPU [s]", "peak [MiB]", "process [MiB]", "note")
-ROWS = ("evaluation", "mean", "sample")
+ROWS = ("evaluation", "mean", "sample", "cascade")
 
 
 def main() -> None:
@@ -80,7 +82,12 @@ def _rows(text: str) -> tuple[str, ...]:
 def _jobs(size: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     stage, shape = SIZES[size]
     common = {"stage": stage, "shape": shape, "bundles": options.bundles, "threads": options.threads}
-    what = {"evaluation": "one evaluation", "mean": "stage, mean", "sample": f"stage, sample of {options.steps} steps"}
+    what = {
+        "evaluation": "one evaluation",
+        "mean": "stage, mean",
+        "sample": f"stage, sample of {options.steps} steps",
+        "cascade": "all stages, mean",
+    }
     jobs = [{**common, "kind": "ours", "what": f"xct: {what[row]}", "row": row, "steps": options.steps} for row in options.rows]
     for name, channels in PEERS.get(size, {}).items() if options.peers else ():
         for precision in ("fp32", "bf16"):
