@@ -16,14 +16,14 @@ CUDA's raises. What has no place here:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -40,6 +40,8 @@ _INDEXED = {_aten.index, _aten.index_put, _aten.index_put_, _aten._index_put_imp
 _TAKE_NUMBERS = {_aten.fill, _aten.fill_, _aten.masked_fill, _aten.masked_fill_, *_INDEXED}
 #: Functions that read Python numbers: made on the processor, then carried.
 _FROM_NUMBERS = {torch.tensor, torch.as_tensor, Tensor.new_tensor}
+#: Lists within the brackets would become tensors that C++ alone knows of.
+_INDEXING = {Tensor.__getitem__, Tensor.__setitem__}
 _PLENTY_BYTES = 1 << 40
 
 
@@ -94,6 +96,12 @@ class SecondDeviceTensor(Tensor):
     def __dlpack__(self, *_: Any, **__: Any) -> Any:
         raise BufferError("a tensor of cuda:0 is no buffer of the processor")
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        copied: Tensor = SecondDeviceTensor(self.inner.clone())
+        copied = nn.Parameter(copied, self.requires_grad) if isinstance(self, nn.Parameter) else copied
+        memo[id(self)] = copied.requires_grad_(self.requires_grad)
+        return copied
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.inner.__reduce_ex__(protocol)
 
@@ -128,11 +136,22 @@ class _Functions(TorchFunctionMode):
         args, kwargs = [_inside(one) for one in args], {name: _inside(one) for name, one in (kwargs or {}).items()}
         if kwargs.get("generator") is not None:
             _require_generator(args, kwargs)
+        if function in _INDEXING:
+            args[1] = _index(args[1])
         if function in _FROM_NUMBERS:
             return _from_numbers(function, args, kwargs)
         if function is F.scaled_dot_product_attention and all(isinstance(one, SecondDeviceTensor) for one in args):
             return function(*(one.cpu() for one in args), **kwargs).to(_INSIDE)  # the processor has a kernel of its own for it
         return function(*args, **kwargs)
+
+    def around(self, engine: Callable[..., Any]) -> Callable[..., Any]:
+        """What calls functions of ours within a function of torch's, where this mode would be off."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return engine(*args, **kwargs)
+
+        return run
 
 
 @contextmanager
@@ -146,7 +165,9 @@ def second_device() -> Iterator[torch.device]:
         }.items():
             stack.enter_context(patch.object(torch.cuda, name, lambda *_, told=value: told))
         stack.enter_context(patch.object(torch, "Generator", _Generator))
-        stack.enter_context(_Functions())
+        functions = _Functions()
+        stack.enter_context(patch.object(torch.autograd, "_engine_run_backward", functions.around(torch.autograd._engine_run_backward)))
+        stack.enter_context(functions)
         stack.enter_context(_Operators())
         yield DEVICE
 
@@ -158,12 +179,18 @@ def _inside(value: Any) -> Any:
     return _INSIDE if isinstance(value, str) and value.split(":")[0] == DEVICE.type else value
 
 
+def _index(index: Any) -> Any:
+    if isinstance(index, tuple):
+        return tuple(_index(one) for one in index)
+    return torch.tensor(index) if isinstance(index, list) else index
+
+
 def _from_numbers(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
     like = args[0] if function is Tensor.new_tensor or isinstance(args[0], Tensor) else None
     device = kwargs.pop("device", None) or (_INSIDE if isinstance(like, SecondDeviceTensor) else PROCESSOR)
     if isinstance(args[0], Tensor) and function is not Tensor.new_tensor:
-        copied = args[0].detach().to(device, **kwargs)
-        return copied.clone() if function is torch.tensor and copied is args[0] else copied
+        copied = args[0].to(device, **kwargs)
+        return copied.detach().clone() if function is torch.tensor else copied
     if function is Tensor.new_tensor:
         function, args, kwargs = torch.tensor, args[1:], {"dtype": args[0].dtype, **kwargs}
     made: Tensor = function(*args, **kwargs)
@@ -202,6 +229,8 @@ def _require_one_device(operator: Any, args: tuple[Any, ...], kwargs: dict[str, 
             if not isinstance(one, Tensor) or isinstance(one, SecondDeviceTensor):
                 continue
             indexes = indices and isinstance(args[0], SecondDeviceTensor)
+            if one.is_meta:
+                raise NotImplementedError(f"{operator} got a tensor that was made past tests/second_device.py")
             if written or not (indexes or (numbers and one.dim() == 0)):
                 raise RuntimeError(
                     "Expected all tensors to be on the same device, but found at least two devices, "
