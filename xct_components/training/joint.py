@@ -23,6 +23,7 @@ from xct_components.training.prepare_batch import (
     consistency_of,
     draw_column,
     drawn_noise,
+    drawn_views,
     in_range,
     names_of,
     require_column,
@@ -137,17 +138,14 @@ class PrepareJointBatch:
         last = self.stages[-1]
         rows, cols = last.film_shape
         chances = chances_of(cases)
-        rendered = render_batch(cases, rows=rows, cols=cols, views=self._views(chances[0]), device=device)
+        views = drawn_views(self.views, self.second_view, self.second_view_share, chances[0])
+        rendered = render_batch(cases, rows=rows, cols=cols, views=views, device=device)
         column = draw_column(last, self.column_pixels, chances[0])
         present = torch.tensor([float(not happens(chance, self.film_dropout)) for chance in chances])
         times = [torch.cat([self._time(chance) for chance in chances]).to(device) for _ in self.stages]
         noise = [drawn_noise(chances, (1, *self._size(stage, column))).to(device) for stage in self.stages]
         seen = [*(seen_by(stage, rendered) for stage in self.stages[:-1]), rendered]
         return JointBatch(seen, consistency_of(rendered), noise, times, present.to(device), column, names_of(cases))
-
-    def _views(self, chance: torch.Generator) -> tuple[ChestView, ...]:
-        second = self.second_view_share > 0.0 and happens(chance, self.second_view_share)
-        return (*self.views, self.second_view) if second else self.views
 
     def _time(self, chance: torch.Generator) -> Tensor:
         return draw_times(1, chance, pure_noise_share=self.pure_noise_share)

@@ -92,7 +92,7 @@ class PrepareStageBatch:
     def batch(self, cases: Sequence[Mapping[str, Any]], device: str | torch.device = "cpu") -> StageBatch:
         """The batch of cases from ``TrainingCases``."""
         chances = chances_of(cases)
-        rendered = self._rendered(cases, device, self._views(chances[0]))
+        rendered = self._rendered(cases, device, drawn_views(self.views, self.second_view, self.second_view_share, chances[0]))
         beams: list[list[Beam]] = [list(views) for views in rendered.beams]
         explain = consistency_of(rendered)
         column = draw_column(self.stage, self.column_pixels, chances[0])
@@ -127,10 +127,6 @@ class PrepareStageBatch:
     ) -> TrainingBatch:
         rows, cols = self.stage.film_shape
         return render_batch(cases, rows=rows, cols=cols, views=views, device=device)
-
-    def _views(self, chance: torch.Generator) -> tuple[ChestView, ...]:
-        second = self.second_view_share > 0.0 and happens(chance, self.second_view_share)
-        return (*self.views, self.second_view) if second else self.views
 
     def _coarse(
         self,
@@ -180,6 +176,13 @@ class PrepareStageBatch:
 def chances_of(cases: Sequence[Mapping[str, Any]]) -> list[torch.Generator]:
     """The chance of each case's noise, time and prior; it belongs to the case, not to its batch."""
     return [case_generator(int(case["chance_seed"]), 0, 0) for case in cases]
+
+
+def drawn_views(
+    views: tuple[ChestView, ...], second_view: ChestView, share: float, chance: torch.Generator
+) -> tuple[ChestView, ...]:
+    """The films of a batch: with the second one as often as ``share`` says; nothing is drawn for a share of 0."""
+    return (*views, second_view) if share > 0.0 and happens(chance, share) else views
 
 
 def names_of(cases: Sequence[Mapping[str, Any]]) -> list[str]:
