@@ -1,7 +1,7 @@
 """A second device, made in Python: where tensors of two devices would meet on a GPU, they meet here too.
 
-    with second_device():
-        stage.to("cuda")                 # as with a GPU, but every number is the processor's
+    with second_device() as device:
+        stage.to(device)                 # "cuda:0"; every number is the processor's
         stage(film_on_the_processor)     # RuntimeError, as with a GPU
 
 A tensor there holds a CPU tensor and says that it lies on "cuda:0". An operator that gets tensors of both devices raises where
@@ -10,13 +10,15 @@ CUDA's raises. What has no place here:
 * ``torch.autocast("cuda")`` does nothing, and warns where it is enabled: take stages of precision "fp32";
 * ``torch.cuda.is_available()`` stays False; memory is told as plenty, its peak as 0;
 * ``torch.save`` writes such a tensor as one of the processor: that a file is loaded to the wrong device is not seen;
+* a gradient on the wrong device raises only where it meets another tensor;
+* "cuda:1" is "cuda:0";
 * the device lives in one thread: DataLoaders need ``num_workers=0``;
 * CUDA's kernels: they sum in another order, draw other random numbers, and optimizers take many tensors at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -24,9 +26,11 @@ from unittest.mock import patch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import _engine_run_backward
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+
+from xct_components.physics import separable_projection
 
 DEVICE, PROCESSOR = torch.device("cuda", 0), torch.device("cpu")
 #: What torch's C++ takes our device for: nothing is computed there, so nothing can get past us.
@@ -46,20 +50,22 @@ _PLENTY_BYTES = 1 << 40
 
 
 class SecondDeviceTensor(Tensor):
-    """A tensor whose numbers lie in ``inner``, on the processor."""
+    """A tensor whose numbers lie in ``numbers``, on the processor."""
 
-    inner: Tensor
-    __torch_function__ = torch._C._disabled_torch_function_impl  # results stay what they are
+    numbers: Tensor
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # results stay as they are
 
     @staticmethod
-    def __new__(cls, inner: Tensor) -> SecondDeviceTensor:
-        layout = {"strides": inner.stride(), "storage_offset": inner.storage_offset(), "dtype": inner.dtype}
-        made = Tensor._make_wrapper_subclass(cls, inner.shape, device=_INSIDE, **layout)
-        made.inner = inner
+    def __new__(cls, numbers: Tensor) -> SecondDeviceTensor:
+        layout: Any = {"strides": numbers.stride(), "storage_offset": numbers.storage_offset(), "dtype": numbers.dtype}
+        made = Tensor._make_wrapper_subclass(cls, numbers.shape, device=_INSIDE, **layout)
+        made.numbers = numbers
         return made
 
     @classmethod
-    def __torch_dispatch__(cls, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, operator: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return _computed(operator, tuple(args), kwargs or {})
 
     @property
@@ -82,10 +88,10 @@ class SecondDeviceTensor(Tensor):
         return 0
 
     def data_ptr(self) -> int:
-        return self.inner.data_ptr()
+        return self.numbers.data_ptr()
 
     def tolist(self) -> Any:
-        return self.inner.tolist()
+        return self.numbers.tolist()
 
     def numpy(self, **_: Any) -> Any:
         raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first")
@@ -97,16 +103,16 @@ class SecondDeviceTensor(Tensor):
         raise BufferError("a tensor of cuda:0 is no buffer of the processor")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        copied: Tensor = SecondDeviceTensor(self.inner.clone())
+        copied: Tensor = SecondDeviceTensor(self.numbers.clone())
         copied = nn.Parameter(copied, self.requires_grad) if isinstance(self, nn.Parameter) else copied
         memo[id(self)] = copied.requires_grad_(self.requires_grad)
         return copied
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.inner.__reduce_ex__(protocol)
+        return self.numbers.__reduce_ex__(protocol)
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
-        return f"{self.inner!r} on {DEVICE}"
+        return f"{self.numbers!r} on {DEVICE}"
 
 
 class _Generator(torch.Generator):
@@ -158,15 +164,15 @@ class _Functions(TorchFunctionMode):
 def second_device() -> Iterator[torch.device]:
     """Within, "cuda" is a device; yields it."""
     with ExitStack() as stack:
-        for name, value in {
-            "mem_get_info": (_PLENTY_BYTES, _PLENTY_BYTES),
-            "memory_reserved": 0,
-            "max_memory_allocated": 0,
-        }.items():
-            stack.enter_context(patch.object(torch.cuda, name, lambda *_, told=value: told))
+        told = {"mem_get_info": (_PLENTY_BYTES, _PLENTY_BYTES), "memory_reserved": 0, "max_memory_allocated": 0}
+        for name, value in told.items():
+            stack.enter_context(patch.object(torch.cuda, name, lambda *_, value=value: value))
+        slabs = separable_projection.SLAB_BYTES  # sums in the order of the processor
+        stack.enter_context(patch.object(separable_projection, "ACCELERATOR_SLAB_BYTES", slabs))
         stack.enter_context(patch.object(torch, "Generator", _Generator))
         functions = _Functions()
-        stack.enter_context(patch.object(torch.autograd, "_engine_run_backward", functions.around(torch.autograd._engine_run_backward)))
+        backward = functions.around(_engine_run_backward)
+        stack.enter_context(patch.object(torch.autograd, "_engine_run_backward", backward))
         stack.enter_context(functions)
         stack.enter_context(_Operators())
         yield DEVICE
@@ -198,40 +204,63 @@ def _from_numbers(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) ->
 
 
 def _computed(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What an operator makes of the inner tensors, on the device where CUDA would leave it."""
-    given = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
+    """What an operator makes of the numbers, on the device where CUDA would leave it."""
+    given = [*_tensors(args), *_tensors(kwargs.values())]
     ours = [one for one in given if isinstance(one, SecondDeviceTensor)]
     wanted = kwargs.get("device")
     there = bool(ours) if wanted is None else wanted.type == _INSIDE.type
     if not ours and not there:
         return operator(*args, **kwargs)
-    if ours and operator.overloadpacket not in _CARRIERS:
+    if 0 < len(ours) < len(given) and operator.overloadpacket not in _CARRIERS:
         _require_one_device(operator, args, kwargs)
     if "device" in kwargs:
         kwargs = {**kwargs, "device": PROCESSOR}
-    bare_args, bare_kwargs = tree_map_only(SecondDeviceTensor, lambda one: one.inner, (args, kwargs))
-    result = operator(*bare_args, **bare_kwargs)
+    result = operator(*_each(args, _numbers_of), **{name: _each(value, _numbers_of) for name, value in kwargs.items()})
     for one in ours:
-        if one.shape != one.inner.shape:
+        if one.shape != one.numbers.shape:
             raise NotImplementedError(f"{operator} changes a shape in place, which tests/second_device.py cannot follow")
-    same = {id(one): one for one in given if not isinstance(one, SecondDeviceTensor)} | {id(one.inner): one for one in ours}
-    return tree_map_only(Tensor, lambda one: same[id(one)] if id(one) in same else SecondDeviceTensor(one) if there else one, result)
+    same = {id(one): one for one in given if not isinstance(one, SecondDeviceTensor)} | {id(one.numbers): one for one in ours}
+
+    def placed(one: Tensor) -> Tensor:
+        return same[id(one)] if id(one) in same else SecondDeviceTensor(one) if there else one
+
+    return _each(result, placed)
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """All tensors; lists and tuples are all that operators nest."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
+def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The value with all its tensors changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    return type(value)(_each(one, change) for one in value) if isinstance(value, list | tuple) else value
+
+
+def _numbers_of(one: Tensor) -> Tensor:
+    return one.numbers if isinstance(one, SecondDeviceTensor) else one
 
 
 def _require_one_device(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Raise as CUDA does where an operator gets tensors of both devices."""
-    numbers = torch.Tag.pointwise in operator.tags or operator.overloadpacket in _TAKE_NUMBERS
+    takes_numbers = torch.Tag.pointwise in operator.tags or operator.overloadpacket in _TAKE_NUMBERS
     for place, argument in enumerate(operator._schema.arguments):
         value = args[place] if place < len(args) else kwargs.get(argument.name)
         written = argument.alias_info is not None and argument.alias_info.is_write
         indices = operator.overloadpacket in _INDEXED and argument.name == "indices"
-        for one in tree_leaves(value):
-            if not isinstance(one, Tensor) or isinstance(one, SecondDeviceTensor):
+        for one in _tensors([value]):
+            if isinstance(one, SecondDeviceTensor):
                 continue
             indexes = indices and isinstance(args[0], SecondDeviceTensor)
             if one.is_meta:
                 raise NotImplementedError(f"{operator} got a tensor that was made past tests/second_device.py")
-            if written or not (indexes or (numbers and one.dim() == 0)):
+            if written or not (indexes or (takes_numbers and one.dim() == 0)):
                 raise RuntimeError(
                     "Expected all tensors to be on the same device, but found at least two devices, "
                     f"cuda:0 and cpu! ({operator}, argument {argument.name}, shape {tuple(one.shape)})"

@@ -65,7 +65,7 @@ class CtDetail(nn.Module):
         """
         names, lengths, packs = list[str](), list[int](), bytearray()
         for name, ct_hu in named_hu:
-            steps = self._beyond_the_coarse(ct_hu.float()) / self.step_hu
+            steps = self._beyond_the_coarse(ct_hu.to(self.step_hu.device, torch.float32)) / self.step_hu
             steps = torch.where(steps.abs() < 1.0, 0.0, steps.round().clamp(-MOST_STEPS, MOST_STEPS))
             pack = zlib.compress(steps.to("cpu", torch.int8).numpy().tobytes(), ZLIB_LEVEL)
             names.append(name)

@@ -191,7 +191,7 @@ def _turned(block: Tensor) -> Tensor:
     """(k, A, S, B) -> (k B, S A), contiguous."""
     slices, a, sheets, b = block.shape
     if sheets > 1 or block.device.type != "cpu":
-        return block.permute(0, 3, 2, 1).reshape(slices * b, sheets * a)
+        return block.permute(0, 3, 2, 1).reshape(slices * b, sheets * a).contiguous()
     turned = block.new_empty((slices, b, a))
     for k in range(slices):  # the two-dimensional copy is blocked: half the CPU time of one permuted copy
         turned[k].copy_(block[k, :, 0].t())
