@@ -60,7 +60,7 @@ def regions_of(ct: GeneratedCt) -> ChestRegions:
 
 def heart_left_of_the_lungs_mm(regions: ChestRegions) -> float:
     """How far the middle of the heart's shadow lies to the patient's left of the middle of his lungs."""
-    heart, lungs = (mask.any(axis=0).nonzero()[0] for mask in (regions.heart_silhouette, regions.lungs.any(axis=0)))
+    heart, lungs = (np.flatnonzero(mask.any(axis=0)) for mask in (regions.heart_silhouette, regions.lungs.any(axis=0)))
     return float(heart.mean() - (lungs.min() + lungs.max()) / 2) * regions.grid.spacing_mm[2]
 
 
