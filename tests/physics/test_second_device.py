@@ -79,7 +79,7 @@ def scale(mu: Tensor, film: Tensor, beams: Sequence[Beam]) -> Tensor:
 
 
 def formed(mu: Tensor, film: Tensor, beams: Sequence[Beam]) -> Tensor:
-    generator = torch.Generator(film.device).manual_seed(1)
+    generator = torch.Generator().manual_seed(1)
     return form_film(20.0 * film, film, beams[0].detector.pitch_mm, FORMED, generator)
 
 

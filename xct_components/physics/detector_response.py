@@ -55,9 +55,11 @@ def quantum_noise(
     Args:
         intensity: radiation relative to the open beam, primary plus scatter (scattered quanta are as noisy as primary ones).
         photons_per_pixel: quanta that a pixel detects in the open beam.
-        generator: the source of randomness, on the device of ``intensity``; the same state gives the same film.
+        generator: the source of randomness; on the processor, the same state gives the same film on every device.
     """
-    normal = torch.randn(intensity.shape, generator=generator, dtype=intensity.dtype, device=intensity.device)
+    normal = torch.randn(intensity.shape, generator=generator, dtype=intensity.dtype, device=generator.device).to(
+        intensity.device
+    )
     # Without any quanta sqrt has no finite slope; a tenth of a quantum is as good as none.
     spread = (intensity.clamp_min(0.1 / photons_per_pixel) / photons_per_pixel).sqrt()
     return intensity + spread * normal

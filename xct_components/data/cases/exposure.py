@@ -100,11 +100,11 @@ def take_film(
     rows: int,
     cols: int,
 ) -> TrainingFilm:
-    """The films of one volume in a chosen exposure, on the volume's device; the same exposure gives the same film."""
+    """The films of one volume in a chosen exposure, on its device; the same exposure gives the same film on every device."""
     beams = [exposure.beam(grid, view, rows, cols) for view in views]
     line_integrals = project(hu_to_mu_per_mm(ct_hu, FILM_ENERGY_KEV), grid, beams)
     if exposure.film_formation == FilmFormation():
         return TrainingFilm(line_integrals, line_integrals, beams)
-    generator = torch.Generator(ct_hu.device).manual_seed(exposure.noise_seed)
+    generator = torch.Generator().manual_seed(exposure.noise_seed)
     films = [simulate_film(ct_hu, grid, beam, exposure.film_formation, generator).line_integrals for beam in beams]
     return TrainingFilm(torch.stack(films)[None, :, None], line_integrals, beams)
