@@ -1,9 +1,9 @@
 """``xct join-stages``: the weights of stages that were trained one by one as one file, as a joint training writes it."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xct_components.data.atomic_files import require_folder_for, written_together
 from xct_components.failures import CannotWrite, UsageFailure, WeightsFailure
 
 if TYPE_CHECKING:
@@ -54,11 +54,7 @@ def _free_targets(target: Path, *, overwrite: bool) -> list[Path]:
     """The file and its JSON, once it is clear that they can be written and that nothing is lost by it."""
     if target.suffix != ".pt":
         raise UsageFailure(f"output must end in .pt, got {target.name!r}")
-    folder = target.absolute().parent
-    if not folder.is_dir():
-        raise CannotWrite(f"cannot write {target}: the folder {folder} does not exist")
-    if not os.access(folder, os.W_OK):
-        raise CannotWrite(f"cannot write {target}: no permission for the folder {folder}")
+    require_folder_for(target)
     targets = [target, target.with_suffix(".json")]
     for path in targets:
         if path.is_dir():
@@ -79,7 +75,6 @@ def _tensors(file: Path) -> "dict[str, Tensor]":
 def _write(targets: list[Path], tensors: "dict[str, Tensor]", known: dict[str, Any]) -> None:
     import torch
 
-    from xct_components.data.atomic_files import written_together
     from xct_components.data.file_hash import file_sha256
     from xct_components.data.readable_json import readable_json
 

@@ -1,13 +1,13 @@
 """``xct simulate``: a chest film from a CT on disk, with its geometry in a JSON beside it."""
 
 import json
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xct_components.data.atomic_files import require_folder_for, written_together
 from xct_components.failures import CannotWrite, InputWarning, UsageFailure
 
 if TYPE_CHECKING:
@@ -148,7 +148,6 @@ def _write(
     target: Path, film: "SimulatedFilm", exposure: "ChestExposure", geometry: dict[str, Any], *, overwrite: bool
 ) -> Path:
     """The film and its JSON, both or neither; the path of the JSON."""
-    from xct_components.data.atomic_files import written_together
     from xct_components.data.readable_json import readable_json
     from xct_components.data.simulate.film_files import display_pixels, write_nifti_film, write_png_film
     from xct_components.dicom.dx_writer import write_dx_film
@@ -198,11 +197,7 @@ def _free_target(target: Path, ct: Path, *, overwrite: bool) -> Path:
     """The output path, once it is clear that it can be written and that nothing is lost by it."""
     if not _film_suffix(target):
         raise UsageFailure(f"output must end in {', '.join(FILM_SUFFIXES)}, got {target.name!r}")
-    folder = target.absolute().parent
-    if not folder.is_dir():
-        raise CannotWrite(f"cannot write {target}: the folder {folder} does not exist")
-    if not os.access(folder, os.W_OK):
-        raise CannotWrite(f"cannot write {target}: no permission for the folder {folder}")
+    require_folder_for(target)
     if target.exists():
         if target.is_dir() or (ct.exists() and (target.samefile(ct) or ct.resolve() in target.resolve().parents)):
             raise CannotWrite(f"cannot write {target}: it is a folder, or part of the CT; choose another name")

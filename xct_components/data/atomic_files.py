@@ -36,6 +36,19 @@ def written_together(*targets: Path) -> Iterator[tuple[Path, ...]]:
             draft.unlink(missing_ok=True)
 
 
+def require_folder_for(target: Path) -> None:
+    """Refuse a file that cannot be written, before the work.
+
+    Raises:
+        CannotWrite: if its folder is missing or not writable.
+    """
+    folder = target.absolute().parent
+    if not folder.is_dir():
+        raise CannotWrite(f"cannot write {target}: the folder {folder} does not exist")
+    if not os.access(folder, os.W_OK):
+        raise CannotWrite(f"cannot write {target}: no permission for the folder {folder}")
+
+
 def flush_to_disk(path: Path) -> None:
     """Make sure that a file's bytes, or a folder's names, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
