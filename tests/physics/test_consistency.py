@@ -106,12 +106,29 @@ def lung_between_muscles() -> tuple[Tensor, VolumeGrid, Beam]:
     return mu, grid, chest_parallel_beam("PA", Detector(48, 48, 2.5))
 
 
-def test_a_difference_over_the_whole_film_scales_the_rays() -> None:
+def coarse_share(mu: Tensor) -> Tensor:
+    """The formula by hand."""
+    return mu / (1.0 + (mu / (0.7 * water_mu_per_mm(FILM_ENERGY_KEV))) ** 4)
+
+
+@pytest.mark.parametrize("gain", [0.9, 1.1])
+def test_a_difference_over_the_whole_film_goes_to_lung_rather_than_muscle(gain: float) -> None:
     mu, grid, beam = lung_between_muscles()
-    gain = 1.0 + 0.1 * torch.cos(torch.arange(48.0).double() * torch.pi / 48.0)  # a wave of 240 mm
+    share = coarse_share(mu)
     corrected = corrected_along_rays(mu, project(mu, grid, [beam]) * gain, grid, [beam])
-    middle = (corrected / mu)[0, 0, :, 24]  # (depth, column) of one film row
-    assert float((middle / gain - 1.0).abs().max()) < 0.01  # the smoothing that parts coarse from fine takes 0.9 % off the wave
+    expected = mu + share * (gain - 1.0) * float(mu[0, 0, :, 0, 0].sum() / share[0, 0, :, 0, 0].sum())
+    torch.testing.assert_close(corrected, expected, rtol=1e-5, atol=0.0)  # the area box is never narrower than 1e-6 voxels
+    lung, muscle = (corrected / mu)[0, 0, [30, 50], 24, 24] - 1.0
+    assert float(lung / muscle) == pytest.approx((1.0 + 0.7**-4) / (1.0 + (0.25 / 0.7) ** 4), rel=1e-4)
+
+
+@pytest.mark.parametrize(("gain", "shares"), [(0.1, -0.7), (3.0, 1.0)])
+def test_what_is_more_than_shares_can_give_scales_the_rays(gain: float, shares: float) -> None:
+    mu, grid, beam = lung_between_muscles()
+    corrected = corrected_along_rays(mu, project(mu, grid, [beam]) * gain, grid, [beam])
+    shared = mu + shares * coarse_share(mu)
+    expected = shared * gain * float(mu[0, 0, :, 0, 0].sum() / shared[0, 0, :, 0, 0].sum())
+    torch.testing.assert_close(corrected, expected, rtol=1e-5, atol=0.0)
 
 
 def test_a_fine_structure_goes_to_the_lung_and_neither_to_muscle_nor_to_the_blurred_skin() -> None:
@@ -124,9 +141,9 @@ def test_a_fine_structure_goes_to_the_lung_and_neither_to_muscle_nor_to_the_blur
     corrected = corrected_along_rays(mu, spotted, grid, [beam], sweeps=3)
     assert float((project(corrected, grid, [beam]) - spotted).norm() / (spotted - film).norm()) < 0.1
     gained = (corrected - mu)[0, 0]
-    peak = gained.amax((1, 2)) - gained[:, 24, 32]  # over what is 20 mm beside the spot: what is coarse is scaled
+    peak = gained.amax((1, 2)) - gained[:, 24, 40]  # over what is 40 mm beside the spot
     skin, muscle, lung = peak[2:8], peak[[*range(12, 20), *range(40, 60)]], peak[20:40]
-    assert float(lung.mean()) > 1.5 * float(muscle.mean())  # the spot's middle is coarse in part, which scales muscle
+    assert float(lung.mean()) > 1.5 * float(muscle.mean())
     assert float(lung.mean()) > 3.0 * float(skin.mean())
 
 
@@ -136,6 +153,7 @@ def test_shares_are_those_of_the_formula_and_never_more_than_the_attenuation() -
     inside = torch.tensor([0.0, 0.125 / (1 + 1 / 64), 0.25, 2.0 / 65.0, 8.0 / 4097.0], dtype=torch.float64).view_as(mu) * water
     torch.testing.assert_close(ray_sharing.fine_share_per_mm(mu, torch.ones_like(mu)), inside)
     torch.testing.assert_close(ray_sharing.fine_share_per_mm(mu, torch.zeros_like(mu)), 0.1 * inside)
+    torch.testing.assert_close(ray_sharing.coarse_share_per_mm(mu), coarse_share(mu))
 
 
 def test_a_second_view_is_explained_as_well(patient: Tensor, prior: Tensor) -> None:

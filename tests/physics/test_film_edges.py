@@ -11,6 +11,7 @@ from xct_components.geometry import Beam, Detector, VolumeGrid, chest_beam_cover
 from xct_components.physics.consistency import corrected_along_rays
 from xct_components.physics.film_edges import FADE_MM, MOST_FADES, Margins, grown_beam, seen_part, unseen_margins, with_margins
 from xct_components.physics.projector import project
+from xct_components.physics.ray_sharing import coarse_share_per_mm
 
 GRID = VolumeGrid.chest((24, 20, 28), 10.0)
 CONE: Beam = chest_beam_covering(GRID, "PA", 20, 28)
@@ -66,14 +67,16 @@ def test_a_correction_holds_at_the_edge_and_fades_beyond() -> None:
 
 
 def test_there_is_no_step_where_a_film_ends() -> None:
-    """A patient twice as dense as thought, of whom the film shows the middle columns alone."""
+    """A patient who is half a share more everywhere than thought, of whom the film shows the middle columns alone."""
     mu = a_chest()[None, None]
     beam = chest_parallel_beam("PA", Detector(20, 28, 10.0)).crop(slice(0, 20), slice(8, 20))
-    factor = (corrected_along_rays(mu, 2.0 * project(mu, GRID, [beam]), GRID, [beam]) / mu)[0, 0, 12, 10]
-    assert float(factor[10:18].min()) == pytest.approx(2.0, abs=1e-3)
-    steps = factor.diff().abs()
-    assert float(steps.max()) == pytest.approx(1.0 - math.exp(-10.0 / FADE_MM), rel=0.02)
-    assert 1.0 < float(factor[0]) < 1.2
+    share = coarse_share_per_mm(mu)
+    corrected = corrected_along_rays(mu, project(mu + 0.5 * share, GRID, [beam]), GRID, [beam])
+    gained = ((corrected - mu) / share)[0, 0, 12, 10]
+    assert float(gained[10:18].min()) == pytest.approx(0.5, abs=1e-3)
+    steps = gained.diff().abs()
+    assert float(steps.max()) == pytest.approx(0.5 * (1.0 - math.exp(-10.0 / FADE_MM)), rel=0.02)
+    assert 0.0 < float(gained[0]) < 0.1
 
 
 def test_gradients_reach_the_film_from_beside_it() -> None:

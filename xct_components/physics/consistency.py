@@ -1,15 +1,17 @@
-"""Making a volume explain a film: correction along the rays, what is coarse by scaling, what is fine by sharing.
+"""Making a volume explain a film: what its rays lack is handed back to the voxels along them.
 
 One sweep is
 
-    mu <- mu * B(s) + w(mu) * B(sharp((y - s * A mu) / A w(mu))),    s = smooth(y / A mu)
+    mu <- (mu + u(mu) * B(k)) * B(s) + w(mu) * B(sharp((y - s * (A mu + k * A u)) / A w)),    k = smooth((y - A mu) / A u)
 
-with A the projector and B its normalised adjoint (B 1 = 1). The first term is the multiplicative algebraic reconstruction step
-(Gordon, Bender & Herman, J Theor Biol 1970;29:471) taken for all rays at once, on the film less its detail: a patient who is
-thicker than thought is so all along the ray. What is left is fine, vessels and the edges of organs; scaling would draw it
-through the whole chest as stripes along the rays, most of all into the chest wall, where there is most to scale. It goes
-to what such detail usually is instead (``fine_share_per_mm``): mostly lung, and organs' borders within the chest. Nothing falls
-below 0, and air stays air.
+with A the projector and B its normalised adjoint (B 1 = 1). It is a step of algebraic reconstruction (Gordon, Bender & Herman,
+J Theor Biol 1970;29:471) taken for all rays at once, with weights: along a ray a voxel takes the share of what is lacking that
+it is likely to be wrong by. What is coarse on the film, over centimetres, goes to lung and to the blurred borders of body and
+organs, as a patient thicker or wider than thought has them elsewhere, and little to muscle and bone (``coarse_share_per_mm``).
+What is fine, vessels, ribs and edges, goes to what such detail usually is (``fine_share_per_mm``): mostly lung, and organs'
+borders within the chest, not the skin. Scaling whole rays instead draws both as stripes through the chest wall, where there is
+most to scale; s, smooth too, does so where more is lacking than shares can give, and is 1 elsewhere. Nothing falls below 0, and
+air stays air.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from xct_components.geometry import Beam, VolumeGrid
-from xct_components.physics.film_corrections import COARSE_MM, film_corrections
-from xct_components.physics.film_edges import FADE_MM, grown_beam, seen_part, unseen_margins, with_margins
+from xct_components.physics.film_corrections import COARSE_MM, RayCorrections, film_corrections
+from xct_components.physics.film_edges import FADE_MM, Margins, grown_beam, seen_part, unseen_margins, with_margins
 from xct_components.physics.gain_and_offset import believed_gain_offset
 from xct_components.physics.projector import project
 from xct_components.physics.ray_sharing import RayShares
@@ -142,7 +144,7 @@ def corrected_along_rays(
     tolerance: float = 0.0,
     out: Float[Tensor, "b c d h w"] | None = None,
 ) -> Float[Tensor, "b c d h w"]:
-    """Scale the voxels along every ray until the volume's line integrals are those of the films.
+    """Correct the voxels along every ray until the volume's line integrals are those of the films.
 
     Where gradients are recorded every correction makes new volumes; under ``torch.no_grad`` one volume is corrected in place,
     slab by slab, which sums in another order: equal but for rounding.
@@ -200,13 +202,21 @@ def _corrected_once(mu: Tensor, film: Tensor, grid: VolumeGrid, beam: Beam, tole
     """The volume after one film; what was needed on the way is let go before the next."""
     margins = unseen_margins(grid, beam)
     beyond = grown_beam(beam, margins)
-    projected, shares = project(mu, grid, [beyond]), RayShares(mu, grid, beyond)
-    seen, of_share = seen_part(projected, margins), seen_part(shares.projected(), margins)
-    coarse, fine = film_corrections(film, seen, of_share, beam, tolerance)
-    if any(margins):
-        coarse = 1.0 + with_margins(coarse - 1.0, margins, beam.detector.pitch_mm, FADE_MM)
-        fine = with_margins(fine, margins, beam.detector.pitch_mm, COARSE_MM)
-    return shares.corrected(coarse, fine)
+    shares = RayShares(mu, grid, beyond)
+    films = (project(mu, grid, [beyond]), *shares.projected())
+    projected, one_coarse, one_fine = (seen_part(one, margins) for one in films)
+    corrections = film_corrections(film, projected, one_coarse, one_fine, beam, tolerance)
+    return shares.corrected(_beyond_the_edges(corrections, margins, beam) if any(margins) else corrections)
+
+
+def _beyond_the_edges(corrections: RayCorrections, margins: Margins, beam: Beam) -> RayCorrections:
+    """Those of the rays beside the film, too."""
+    pitch_mm = beam.detector.pitch_mm
+    return RayCorrections(
+        with_margins(corrections.coarse, margins, pitch_mm, FADE_MM),
+        1.0 + with_margins(corrections.factor - 1.0, margins, pitch_mm, FADE_MM),
+        with_margins(corrections.fine, margins, pitch_mm, COARSE_MM),
+    )
 
 
 def _require_films(films: Tensor, mu: Tensor, beams: Sequence[Beam]) -> None:

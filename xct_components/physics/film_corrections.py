@@ -1,6 +1,8 @@
-"""What the rays of a volume lack to explain a film: what is coarse as a factor, what is fine as shares."""
+"""What the rays of a volume lack to explain a film: what is coarse and what is fine, in shares, and a factor for the rest."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,40 +11,58 @@ from torch import Tensor
 
 from xct_components.geometry import Beam
 
-#: Rays through less than this line integral (about 0.05 mm of water) carry no anatomy to scale.
+#: Rays through less than this line integral (about 0.05 mm of water) carry no anatomy to correct.
 EMPTY_RAY = 1e-3
-#: A ray is scaled up at most this much at once; one that the film shows as air may fall to 0.
+#: So many coarse shares a ray loses at most, or gains; a voxel has no more than one share of its own to lose.
+COARSE_SHARES = (-0.7, 1.0)
+#: What is left is scaled up at most this much at once; a ray that the film shows as air may fall to 0.
 LARGEST_RATIO = 10.0
-#: A ray gains at most this many shares at once, or loses them.
-MOST_SHARES = 20.0
-#: Standard deviation of the smoothing that parts coarse from fine, on the film. Vessels and edges are finer, ribs between.
-COARSE_MM = 5.0
+#: A ray gains at most this many fine shares at once, or loses them.
+MOST_FINE_SHARES = 20.0
+#: Standard deviation of the smoothing that parts coarse from fine, on the film. Vessels, edges and ribs are finer.
+COARSE_MM = 10.0
 #: Binomial smoothing of the film by one pixel, the blur that one projection and one backprojection leave on a correction.
 BINOMIAL = (0.25, 0.5, 0.25)
+
+
+class RayCorrections(NamedTuple):
+    """What the rays of one film are to gain, (B, 1, C, rows, cols) each.
+
+    ``coarse``: coarse shares, smooth. ``factor``: what each ray is then to be multiplied by, smooth; 1 but where the film
+    differs by more than ``COARSE_SHARES``. ``fine``: the fine shares that it then still lacks, sharpened for the way there and
+    back.
+    """
+
+    coarse: Float[Tensor, "b 1 c rows cols"]
+    factor: Float[Tensor, "b 1 c rows cols"]
+    fine: Float[Tensor, "b 1 c rows cols"]
 
 
 def film_corrections(
     film: Float[Tensor, "b 1 c rows cols"],
     projected: Float[Tensor, "b 1 c rows cols"],
-    one_share: Float[Tensor, "b 1 c rows cols"],
+    one_coarse: Float[Tensor, "b 1 c rows cols"],
+    one_fine: Float[Tensor, "b 1 c rows cols"],
     beam: Beam,
     tolerance: float = 0.0,
-) -> tuple[Float[Tensor, "b 1 c rows cols"], Float[Tensor, "b 1 c rows cols"]]:
+) -> RayCorrections:
     """How rays are to be corrected.
 
     Args:
         film: line integrals that are wanted; values below 0 count as 0.
         projected: line integrals of the volume.
-        one_share: line integrals of its voxels' shares.
+        one_coarse: line integrals of its voxels' coarse shares.
+        one_fine: likewise of their fine ones.
         beam: of the film.
         tolerance: difference in line integral that is left alone.
-
-    Returns:
-        The smooth factor of every ray, and the shares that it then still lacks, sharpened for the way there and back.
     """
     wanted = _wanted(film, projected, tolerance)
-    coarse = _smoothed(_ray_ratio(wanted, projected), beam)
-    return coarse, _sharpened(_shares(wanted - coarse * projected, one_share))
+    lacking = _shares(wanted - projected, one_coarse)
+    given = lacking.clamp(*COARSE_SHARES)
+    ratio = torch.where(given == lacking, 1.0, _ray_ratio(wanted, projected + given * one_coarse))
+    coarse, factor = _smoothed(given, beam), _smoothed(ratio, beam)
+    left = wanted - factor * (projected + coarse * one_coarse)
+    return RayCorrections(coarse, factor, _sharpened(_shares(left, one_fine).clamp(-MOST_FINE_SHARES, MOST_FINE_SHARES)))
 
 
 def _wanted(film: Tensor, projected: Tensor, tolerance: float) -> Tensor:
@@ -60,16 +80,15 @@ def _ray_ratio(wanted: Tensor, projected: Tensor) -> Tensor:
 
 def _shares(missing: Tensor, of_one_share: Tensor) -> Tensor:
     """How many shares every ray lacks; 0 where there is nothing that takes a share."""
-    shares = (missing / of_one_share.clamp_min(EMPTY_RAY)).clamp(-MOST_SHARES, MOST_SHARES)
-    return torch.where(of_one_share > EMPTY_RAY, shares, 0.0)
+    return torch.where(of_one_share > EMPTY_RAY, missing / of_one_share.clamp_min(EMPTY_RAY), 0.0)
 
 
-def _smoothed(ratio: Tensor, beam: Beam) -> Tensor:
+def _smoothed(film: Tensor, beam: Beam) -> Tensor:
     """A film without what is finer than ``COARSE_MM``: a Gaussian, cut at three standard deviations, edges continued."""
-    films = ratio.flatten(0, 2)[:, None]
+    films = film.flatten(0, 2)[:, None]
     for axis, pixel_mm in zip((2, 3), beam.detector.pitch_mm, strict=True):
         films = _convolved(films, _gaussian(COARSE_MM / pixel_mm).to(films), axis)
-    return films.view_as(ratio)
+    return films.view_as(film)
 
 
 def _gaussian(sigma: float) -> Tensor:
