@@ -82,7 +82,7 @@ def test_every_parameter_takes_part_in_every_step(joint: nn.ModuleDict, column: 
     """DistributedDataParallel waits for them all."""
     joint.zero_grad()
     losses = JointLoss([HybridLoss(1.0, 0.2, 0.1), HybridLoss(1.0, 0.3)])
-    prepare = PrepareJointBatch(joint, column_pixels=column, second_view_share=lateral_share)
+    prepare = PrepareJointBatch(joint, column_pixels=column, columns=2 if column else 1, second_view_share=lateral_share)
     report = losses(JointStep(joint)(prepare.batch(drawn(phantoms()))))
     report["loss"].backward()
     assert float(report["loss"]) == pytest.approx(float(report["stage1_loss"] + report["stage2_loss"]), rel=1e-6)
@@ -106,7 +106,7 @@ def test_checkpointing_changes_memory_and_not_gradients() -> None:
 def test_the_same_cases_make_the_same_batch_again(joint: nn.ModuleDict) -> None:
     prepare = PrepareJointBatch(joint, column_pixels=8)
     first, second = (prepare.batch(drawn(phantoms(seed=3))) for _ in range(2))
-    assert first.column == second.column
+    assert first.columns == second.columns
     for one, other in zip(first.noise + first.time, second.noise + second.time, strict=True):
         assert torch.equal(one, other)
     assert first.noise[0].shape == (2, 1, COARSE, COARSE, COARSE)

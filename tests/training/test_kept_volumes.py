@@ -17,8 +17,8 @@ from xct_components.training.kept_volumes import KeptVolumes, TensorsFingerprint
 from xct_components.training.prepare_batch import PrepareStageBatch
 from xct_components.training.stage_batch import StageBatch
 
-#: Whole HU are at most half a one away; consistency may then correct a voxel by as much again.
-HALF_HU, CORRECTED = 0.5, 2.0
+#: Whole HU are at most half a one away; consistency hands what 16 voxels of a ray are away to the few that take most of it.
+HALF_HU, CORRECTED = 0.5, 16.0
 
 
 def stages(count: int) -> list[CascadeStage]:

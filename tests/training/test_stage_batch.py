@@ -41,13 +41,13 @@ def tensors(batch: StageBatch) -> dict[str, Tensor]:
 
 
 def test_the_same_cases_make_the_same_batch_again(stage: CascadeStage, parent: CascadeStage) -> None:
-    prepare = PrepareStageBatch(stage, [parent], film_dropout=0.5, column_pixels=8)
+    prepare = PrepareStageBatch(stage, [parent], film_dropout=0.5, column_pixels=8, columns=2)
     first = prepare.batch(drawn(phantoms(seed=3)))
     torch.manual_seed(99)  # chance from outside must not get in
-    second = PrepareStageBatch(stage, [parent], film_dropout=0.5, column_pixels=8).batch(drawn(phantoms(seed=3)))
+    second = PrepareStageBatch(stage, [parent], film_dropout=0.5, column_pixels=8, columns=2).batch(drawn(phantoms(seed=3)))
     for name, value in tensors(first).items():
         assert torch.equal(value, tensors(second)[name]), name
-    assert first.column == second.column
+    assert first.columns == second.columns
     assert first.beams == second.beams
 
 
@@ -157,15 +157,30 @@ def test_columns_stand_on_the_networks_lattice_and_move_with_the_epochs(stage: C
     corners = set()
     for epoch in range(6):
         batch = prepare.batch(drawn(cases, epoch))
-        assert batch.column is not None
-        for span in batch.column:
+        (column,) = batch.columns
+        for span in column:
             assert 0 <= span.start < span.stop <= SIDE
             assert span.stop - span.start == 8
             assert span.start % stage.network.coarsest == 0
         assert batch.noise.shape == (2, 1, SIDE, 8, 8)
         assert batch.truth_hu.shape == (2, 1, SIDE, SIDE, SIDE)
-        corners.add((batch.column[0].start, batch.column[1].start))
+        corners.add((column[0].start, column[1].start))
     assert len(corners) > 1
+
+
+def test_several_columns_of_a_case_have_each_noise_and_time_of_their_own(stage: CascadeStage) -> None:
+    prepare = PrepareStageBatch(stage, column_pixels=8, columns=3, pure_noise_share=0.0)
+    batch = prepare.batch(drawn(phantoms()))
+    assert len(batch.columns) == 3
+    assert batch.noise.shape == (3 * 2, 1, SIDE, 8, 8)
+    assert len(set(batch.time.tolist())) == len(batch.noise.flatten(1)[:, 0].unique()) == 6
+    assert batch.truth_hu.shape == (2, 1, SIDE, SIDE, SIDE)
+
+
+@pytest.mark.parametrize(("pixels", "columns"), [(8, 0), (0, 2)])
+def test_a_number_of_columns_that_cannot_be_meant_is_refused(stage: CascadeStage, pixels: int, columns: int) -> None:
+    with pytest.raises(ValueError, match=f"columns must be at least 1, and 1 where column_pixels is 0, got {columns}"):
+        PrepareStageBatch(stage, column_pixels=pixels, columns=columns)
 
 
 def test_fields_lie_where_the_phantoms_lie(stage: CascadeStage) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -50,14 +52,27 @@ def test_a_column_is_compared_with_its_own_shadow(stage: CascadeStage) -> None:
     """The same film, made the long way: all other voxels emptied, the whole field projected, the window cut out."""
     batch = PrepareStageBatch(stage, column_pixels=COLUMN).batch(drawn(phantoms()))
     terms = StageStep(stage)(batch)
-    assert batch.column is not None
-    rows, cols = batch.column
+    ((rows, cols),) = batch.columns
     alone = torch.zeros_like(batch.truth_hu)
     alone[..., rows, cols] = hu_to_mu_per_mm(batch.truth_hu[..., rows, cols])
-    window = [slice(max(0, span.start - SHADOW_MARGIN), min(SIDE, span.stop + SHADOW_MARGIN)) for span in (rows, cols)]
+    width = COLUMN + 2 * SHADOW_MARGIN
+    starts = [max(0, min(span.start - SHADOW_MARGIN, SIDE - width)) for span in (rows, cols)]
+    window = [slice(start, start + width) for start in starts]
     expected = project(alone, batch.fields, batch.beams)[..., window[0], window[1]]
     torch.testing.assert_close(terms.line_integrals, expected, rtol=ROUNDING, atol=ROUNDING)
     assert terms.truth_hu.shape == terms.clean.shape == terms.volume_hu.shape == (2, 1, SIDE, COLUMN, COLUMN)
+
+
+def test_several_columns_are_what_each_is_alone(stage: CascadeStage) -> None:
+    batch = PrepareStageBatch(stage, column_pixels=COLUMN, columns=3).batch(drawn(phantoms()))
+    assert len({(rows.start, cols.start) for rows, cols in batch.columns}) > 1
+    together, step = StageStep(stage)(batch), StageStep(stage)
+    for number, column in enumerate(batch.columns):
+        mine = slice(2 * number, 2 * number + 2)
+        alone = step(replace(batch, columns=[column], noise=batch.noise[mine], time=batch.time[mine]))
+        for name in ("clean_prediction", "clean", "truth_hu", "line_integrals"):
+            torch.testing.assert_close(getattr(together, name)[mine], getattr(alone, name), rtol=1e-4, atol=1e-4)  # float32
+        assert together.grids[mine] == alone.grids
 
 
 @pytest.mark.parametrize("column_pixels", [0, COLUMN])

@@ -185,4 +185,4 @@ def test_a_validation_batch_sees_every_film_and_no_noise_on_its_start() -> None:
     assert torch.equal(truth_hu, batch.truth_hu)
     assert batch.film_present.tolist() == [1.0, 1.0]
     assert batch.coarse_noise.tolist() == [0.0, 0.0]
-    assert batch.column is None
+    assert batch.columns == []

@@ -44,6 +44,15 @@ class VoxelConditions(NamedTuple):
     tokens: Tensor
 
 
+def joined(parts: Sequence[VoxelConditions]) -> VoxelConditions:
+    """Columns of the same samples as one batch: first the first column of every sample."""
+    if len(parts) == 1:
+        return parts[0]
+    inputs, position, lifted, embedding, tokens = zip(*parts, strict=True)
+    levels = [torch.cat(level) for level in zip(*lifted, strict=True)]
+    return VoxelConditions(torch.cat(inputs), torch.cat(position), levels, torch.cat(embedding), torch.cat(tokens))
+
+
 def cut(volume: Tensor, column: Column | None) -> Tensor:
     """The column of a (..., D, H, W) volume; the volume itself for None."""
     return volume if column is None else volume[..., column[0], column[1]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -21,7 +21,7 @@ from xct_components.physics.consistency import Consistency
 from xct_components.training.prepare_batch import (
     chances_of,
     consistency_of,
-    draw_column,
+    draw_columns,
     drawn_noise,
     drawn_views,
     in_range,
@@ -64,10 +64,10 @@ class JointBatch:
     Args:
         seen: patients and films in the voxels and pixels of every stage.
         consistency: B, how far each case's films are to be believed.
-        noise: per stage (B, 1, D, H, W), of the column for the last.
-        time: per stage (B,) diffusion time.
+        noise: per stage (B, 1, D, H, W); for the last of its columns, if there are any, as in ``StageBatch``.
+        time: per stage (B,) diffusion time, likewise.
         film_present: (B,) 0 where the networks must do without the film.
-        column: the full-depth column that the last stage is trained on; None for the whole volume.
+        columns: the full-depth columns that the last stage is trained on; none for the whole volume.
         names: B, of the patients: the first stage must not start from their own CTs; None for nobody's.
     """
 
@@ -76,7 +76,7 @@ class JointBatch:
     noise: list[Tensor]
     time: list[Tensor]
     film_present: Tensor
-    column: Column | None = None
+    columns: list[Column] = field(default_factory=list)
     names: list[str] | None = None
 
     def to(self, device: str | torch.device) -> JointBatch:
@@ -100,6 +100,7 @@ class PrepareJointBatch:
         pure_noise_share: as for ``PrepareStageBatch``.
         film_dropout: likewise.
         column_pixels: likewise, for the last stage alone.
+        columns: likewise.
 
     Raises:
         ValueError: if columns do not fit the last stage's network or film.
@@ -115,11 +116,13 @@ class PrepareJointBatch:
         pure_noise_share: float = PURE_NOISE_SHARE,
         film_dropout: float = 0.0,
         column_pixels: int = 0,
+        columns: int = 1,
     ) -> None:
-        self.stages, self.views, self.column_pixels = stages_of(stages), tuple(views), column_pixels
+        self.stages, self.views = stages_of(stages), tuple(views)
+        self.column_pixels, self.columns = column_pixels, columns
         self.second_view, self.second_view_share = second_view, second_view_share
         self.pure_noise_share, self.film_dropout = pure_noise_share, film_dropout
-        require_column(self.stages[-1], column_pixels)
+        require_column(self.stages[-1], column_pixels, columns)
 
     def __call__(
         self,
@@ -140,19 +143,24 @@ class PrepareJointBatch:
         chances = chances_of(cases)
         views = drawn_views(self.views, self.second_view, self.second_view_share, chances[0])
         rendered = render_batch(cases, rows=rows, cols=cols, views=views, device=device)
-        column = draw_column(last, self.column_pixels, chances[0])
+        columns = draw_columns(last, self.column_pixels, self.columns, chances[0])
         present = torch.tensor([float(not happens(chance, self.film_dropout)) for chance in chances])
-        times = [torch.cat([self._time(chance) for chance in chances]).to(device) for _ in self.stages]
-        noise = [drawn_noise(chances, (1, *self._size(stage, column))).to(device) for stage in self.stages]
+        counts = [1] * (len(self.stages) - 1) + [max(len(columns), 1)]
+        times = [torch.cat([self._time(chance) for _ in range(count) for chance in chances]).to(device) for count in counts]
+        sizes = [(1, *self._size(stage, columns)) for stage in self.stages]
+        noise = [
+            torch.cat([drawn_noise(chances, size) for _ in range(count)]).to(device)
+            for count, size in zip(counts, sizes, strict=True)
+        ]
         seen = [*(seen_by(stage, rendered) for stage in self.stages[:-1]), rendered]
-        return JointBatch(seen, consistency_of(rendered), noise, times, present.to(device), column, names_of(cases))
+        return JointBatch(seen, consistency_of(rendered), noise, times, present.to(device), columns, names_of(cases))
 
     def _time(self, chance: torch.Generator) -> Tensor:
         return draw_times(1, chance, pure_noise_share=self.pure_noise_share)
 
-    def _size(self, stage: CascadeStage, column: Column | None) -> tuple[int, int, int]:
+    def _size(self, stage: CascadeStage, columns: list[Column]) -> tuple[int, int, int]:
         depth, rows, cols = stage.field.shape
-        if column is None or stage is not self.stages[-1]:
+        if not columns or stage is not self.stages[-1]:
             return depth, rows, cols
         return depth, self.column_pixels, self.column_pixels
 
@@ -219,5 +227,5 @@ def stage_batch(batch: JointBatch, number: int, stage: CascadeStage, coarse_hu: 
         film_present=batch.film_present,
         noise=batch.noise[number],
         time=batch.time[number],
-        column=batch.column if last else None,
+        columns=batch.columns if last else [],
     )

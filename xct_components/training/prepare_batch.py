@@ -30,8 +30,9 @@ class PrepareStageBatch:
     """Makes the batches of one stage; MONAI's trainer calls it as its ``prepare_batch``.
 
     All chance comes from the cases' own seeds, so a batch can be made again, and a case is drawn alike whatever batch or
-    process it comes in. Only the column and the second film are one choice for a batch; the first case makes it. What frozen
+    process it comes in. Only the columns and the second film are one choice for a batch; the first case makes it. What frozen
     stages make of a case can be kept: where cases come again as they were drawn before, that is most of the preparation.
+    Preparing a case takes several times as long as training on one of its columns: hence several of each.
 
     Args:
         stage: the stage that is trained; its atlas makes the prior of the first.
@@ -45,6 +46,7 @@ class PrepareStageBatch:
         coarse_noise: largest level of noise on the coarse volume, 0 to 1 (1: 100 HU).
         column_pixels: rows and columns of the full-depth column that a batch is trained on, a multiple of the network's
             coarsest voxels; 0 trains on whole volumes.
+        columns: how many of every case a batch holds, each with noise and time of its own.
         kept: where starts, or the previous stages' outputs, are kept; None makes them anew in every epoch.
 
     Raises:
@@ -64,16 +66,17 @@ class PrepareStageBatch:
         real_coarse_share: float = 0.7,
         coarse_noise: float = 0.5,
         column_pixels: int = 0,
+        columns: int = 1,
         kept: KeptVolumes | None = None,
     ) -> None:
         self.stage, self.parents, self.views = stage, list(parents), tuple(views)
         self.second_view, self.second_view_share = second_view, second_view_share
         self.pure_noise_share, self.film_dropout = pure_noise_share, film_dropout
         self.real_coarse_share, self.coarse_noise, self.column_pixels = real_coarse_share, coarse_noise, column_pixels
-        self.kept = kept
+        self.columns, self.kept = columns, kept
         own = [one for one in (stage.atlas, stage.multi_atlas) if one is not None]
         self._makers = TensorsFingerprint(self.parents or own)
-        require_column(stage, column_pixels)
+        require_column(stage, column_pixels, columns)
         for parent in self.parents:
             parent.eval().requires_grad_(False)
 
@@ -95,15 +98,17 @@ class PrepareStageBatch:
         rendered = self._rendered(cases, device, drawn_views(self.views, self.second_view, self.second_view_share, chances[0]))
         beams: list[list[Beam]] = [list(views) for views in rendered.beams]
         explain = consistency_of(rendered)
-        column = draw_column(self.stage, self.column_pixels, chances[0])
+        columns = draw_columns(self.stage, self.column_pixels, self.columns, chances[0])
         coarse, level = self._coarse(cases, rendered, explain, chances)
         if coarse is None:
             prior_hu = self._from_frozen(cases, rendered, explain)
         else:
             prior_hu = self.stage.prior_hu(rendered.film, rendered.grids, beams, explain, coarse)
-        size = prior_hu.shape[2:] if column is None else (prior_hu.shape[2], self.column_pixels, self.column_pixels)
+        size = (prior_hu.shape[2], self.column_pixels, self.column_pixels) if columns else prior_hu.shape[2:]
+        trained_on = max(len(columns), 1)
         present = [float(not happens(chance, self.film_dropout)) for chance in chances]
-        times = [draw_times(1, chance, pure_noise_share=self.pure_noise_share) for chance in chances]
+        times = [draw_times(1, chance, pure_noise_share=self.pure_noise_share) for _ in range(trained_on) for chance in chances]
+        noise = [drawn_noise(chances, (1, *size)) for _ in range(trained_on)]
         return StageBatch(
             film=rendered.film,
             line_integrals=rendered.line_integrals,
@@ -113,9 +118,9 @@ class PrepareStageBatch:
             prior_hu=prior_hu,
             coarse_noise=level.to(device),
             film_present=torch.tensor(present).to(device),
-            noise=drawn_noise(chances, (1, *size)).to(device),
+            noise=torch.cat(noise).to(device),
             time=torch.cat(times).to(device),
-            column=column,
+            columns=columns,
         )
 
     def truth_hu(self, cases: Sequence[Mapping[str, Any]], device: str | torch.device = "cpu") -> Tensor:
@@ -190,26 +195,29 @@ def names_of(cases: Sequence[Mapping[str, Any]]) -> list[str]:
     return [str(case["case"]) for case in cases]
 
 
-def require_column(stage: CascadeStage, pixels: int) -> None:
+def require_column(stage: CascadeStage, pixels: int, count: int = 1) -> None:
     """Refuse columns that do not fit.
 
     Raises:
-        ValueError: unless the side is 0, for whole volumes, or a multiple of the network's coarsest voxels within the film.
+        ValueError: unless the side is 0, for whole volumes, or a multiple of the network's coarsest voxels within the film, and
+            there is at least one; a whole volume is one.
     """
     if pixels and (pixels % stage.network.coarsest or pixels > min(stage.film_shape)):
         raise ValueError(
             f"column_pixels must be a multiple of {stage.network.coarsest} and fit the film of {stage.film_shape} pixels, "
             f"got {pixels}; 0 trains on whole volumes"
         )
+    if count < 1 or (count > 1 and not pixels):
+        raise ValueError(f"columns must be at least 1, and 1 where column_pixels is 0, got {count}")
 
 
-def draw_column(stage: CascadeStage, pixels: int, chance: torch.Generator) -> Column | None:
-    """A full-depth column on the network's lattice; None, and nothing drawn, for 0 pixels."""
-    if not pixels:
-        return None
-    step = stage.network.coarsest
-    row, col = (step * below(chance, (n - pixels) // step + 1) for n in stage.film_shape)
-    return slice(row, row + pixels), slice(col, col + pixels)
+def draw_columns(stage: CascadeStage, pixels: int, count: int, chance: torch.Generator) -> list[Column]:
+    """Full-depth columns on the network's lattice; none, and nothing drawn, for 0 pixels."""
+    step, columns = stage.network.coarsest, list[Column]()
+    for _ in range(count if pixels else 0):
+        row, col = (step * below(chance, (n - pixels) // step + 1) for n in stage.film_shape)
+        columns.append((slice(row, row + pixels), slice(col, col + pixels)))
+    return columns
 
 
 def consistency_of(rendered: TrainingBatch) -> list[Consistency]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from xct_components.diffusion.schedule import noised
 from xct_components.geometry import Beam, VolumeGrid
 from xct_components.losses.stage_terms import StageTerms
 from xct_components.networks.cascade_stage import CascadeStage
-from xct_components.networks.stage_conditions import StageConditions, cut, cut_grids
+from xct_components.networks.stage_conditions import Column, StageConditions, cut, cut_grids, joined
 from xct_components.physics.attenuation import hu_to_mu_per_mm
 from xct_components.physics.projector import project
 from xct_components.physics.ray_space import to_ray_space
 from xct_components.physics.tissue_groups import tissue_mu_per_mm
 from xct_components.training.stage_batch import StageBatch
 
-#: Film pixels around a column in which its shadow is compared, too. Magnification throws the shadow of a column's borders up to
-#: 7 pixels out on a film of 256; what falls beyond these two, about 1 %, is left out for truth and prediction alike.
+#: Film pixels around a column, at least, in which its shadow is compared, too. Magnification throws the shadow of its borders
+#: up to 7 pixels out on a film of 256; what falls beyond these two, about 1 %, is left out for truth and prediction alike.
 SHADOW_MARGIN = 2
 
 
@@ -34,13 +35,14 @@ class StageStep(nn.Module):
 
     def forward(self, batch: StageBatch) -> StageTerms:
         """Noise the residual, denoise it, and lay prediction beside truth."""
-        stage, column = self.stage, batch.column
+        stage = self.stage
         conditions = stage.condition(
             batch.film, batch.fields, batch.beams, batch.prior_hu, batch.coarse_noise, batch.film_present
         )
-        prior_hu, truth_hu = cut(batch.prior_hu, column), cut(batch.truth_hu, column)
-        clean = stage.residual(truth_hu, prior_hu)
-        prediction = stage.denoise(noised(clean, batch.noise, batch.time), batch.time, stage.at_voxels(conditions, column))
+        columns: list[Column | None] = [*batch.columns] or [None]
+        prior_hu, truth_hu = (torch.cat([cut(volume, one) for one in columns]) for volume in (batch.prior_hu, batch.truth_hu))
+        clean, voxels = stage.residual(truth_hu, prior_hu), joined([stage.at_voxels(conditions, one) for one in columns])
+        prediction = stage.denoise(noised(clean, batch.noise, batch.time), batch.time, voxels)
         volume_hu = prior_hu + stage.residual_scale_hu * prediction
         grids, beams, line_integrals = _seen(batch, truth_hu)
         lifted = conditions.lifted
@@ -74,13 +76,19 @@ def _seen(batch: StageBatch, truth_hu: Tensor) -> tuple[list[VolumeGrid], list[l
 
     A column explains only its share of the film, so its prediction is compared with the projection of its truth.
     """
-    if batch.column is None:
+    if not batch.columns:
         return batch.fields, batch.beams, batch.line_integrals
-    grids = cut_grids(batch.fields, batch.column)
-    windows = [_window(batch.column[axis], batch.film.shape[3 + axis]) for axis in (0, 1)]
-    beams = [[beam.crop(*windows) for beam in views] for views in batch.beams]
+    grids: list[VolumeGrid] = []
+    beams: list[list[Beam]] = []
+    for column in batch.columns:
+        windows = [_window(column[axis], batch.film.shape[3 + axis]) for axis in (0, 1)]
+        grids += cut_grids(batch.fields, column)
+        beams += [[beam.crop(*windows) for beam in views] for views in batch.beams]
     return grids, beams, project(hu_to_mu_per_mm(truth_hu), grids, beams)
 
 
 def _window(span: slice, pixels: int) -> slice:
-    return slice(max(0, span.start - SHADOW_MARGIN), min(pixels, span.stop + SHADOW_MARGIN))
+    """As wide for every column: at an edge of the film more of it on the other side."""
+    width = min(pixels, span.stop - span.start + 2 * SHADOW_MARGIN)
+    start = max(0, min(span.start - SHADOW_MARGIN, pixels - width))
+    return slice(start, start + width)
