@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xct_components.data.atomic_files import require_folder_for, written_together
 from xct_components.failures import CannotWrite, RefusedInput, UsageFailure
 
 if TYPE_CHECKING:
@@ -77,8 +78,7 @@ def _free_targets(target: Path, source: Path, *, overwrite: bool) -> list[Path]:
     if not stem:
         raise UsageFailure(f"output must end in .nii.gz or .nii, got {target.name!r}")
     targets = [target, target.with_name(f"{stem}.png"), target.with_name(f"{stem}.json")]
-    if not target.absolute().parent.is_dir():
-        raise CannotWrite(f"cannot write {target}: its folder does not exist")
+    require_folder_for(target)
     for path in targets:
         if path.exists() and (path.is_dir() or (source.exists() and path.samefile(source))):
             raise CannotWrite(f"cannot write {path}: it is a folder, or the film itself; choose another name")
@@ -88,7 +88,6 @@ def _free_targets(target: Path, source: Path, *, overwrite: bool) -> list[Path]:
 
 
 def _write(targets: list[Path], calibrated: "CalibratedFilm") -> None:
-    from xct_components.data.atomic_files import written_together
     from xct_components.data.readable_json import readable_json
     from xct_components.data.simulate.film_files import write_nifti_line_integrals, write_png_line_integrals
     from xct_components.physics.display_curve import DisplayCurve

@@ -88,6 +88,7 @@ def test_patients_are_told_apart_and_stand_before_phantoms() -> None:
     mixed = cases("b", "phantom-0", "a", "b", "c", "a", "d")
     assert [(name, int(ct_hu[0, 0, 0, 0, 0])) for name, ct_hu in mixed.patients(9)] == [("a", 2), ("b", 0), ("c", 4), ("d", 6)]
     assert [name for name, _ in mixed.patients(2)] == ["a", "c"]
+    assert [name for name, _ in mixed.patients(1, lambda name: name in "bd")] == ["b"]
     assert [name for name, _ in cases("phantom-1", "phantom-0").patients(9)] == ["phantom-0", "phantom-1"]
 
 

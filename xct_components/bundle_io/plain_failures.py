@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from traceback import walk_stack, walk_tb
 from types import FrameType, TracebackType
 from typing import NamedTuple
 
+from xct_components.bundle_io.worker_errors import error_of_worker
 from xct_components.failures import INTERRUPTED, ExitCode, Failure, causes, is_out_of_memory
 
 #: Where ignite's engines log each exception that passes, and MONAI's handler on them again.
@@ -18,9 +18,6 @@ ENGINE_LOGGERS = ("ignite.engine.engine.SupervisedEvaluator", "ignite.engine.eng
 HANDLER_LOGGER = "monai.handlers.StatsHandler"
 #: What helps a training that runs out of memory.
 LESS_MEMORY = "take a smaller batch_size or a larger machine"
-
-#: What torch makes of the message of an error in a worker process that loads data: the traceback, then the message.
-_OF_A_WORKER = re.compile(r"Caught \w+ in DataLoader worker process .*^[\w.]+: (.*)", re.DOTALL | re.MULTILINE)
 
 
 class Ending(NamedTuple):
@@ -63,20 +60,20 @@ def ending_of(error: BaseException, less_memory: str = LESS_MEMORY) -> Ending | 
     if isinstance(error, KeyboardInterrupt):
         return Ending(INTERRUPTED, ExitCode.INTERRUPTED)
     if (failure := failure_behind(error)) is not None:
-        return Ending(_line_of(failure), failure.exit_code)
-    if is_out_of_memory(error):
+        return Ending(" ".join(str(failure).split()), failure.exit_code)
+    if any(is_out_of_memory(cause) for cause in _told_causes(error)):
         return Ending(f"out of memory; {less_memory}", ExitCode.OUT_OF_RESOURCES)
     return None
 
 
 def failure_behind(error: BaseException) -> Failure | None:
     """The failure that an error was raised from, however deep; None if there is none, or it is one of the program's own."""
-    return next((cause for cause in causes(error) if isinstance(cause, Failure)), None)
+    return next((cause for cause in _told_causes(error) if isinstance(cause, Failure)), None)
 
 
-def _line_of(failure: Failure) -> str:
-    of_a_worker = _OF_A_WORKER.match(str(failure))
-    return " ".join((of_a_worker[1] if of_a_worker else str(failure)).split())
+def _told_causes(error: BaseException) -> Iterator[BaseException]:
+    """The causes of an error; in the place of one out of a process that loads data, what it tells of."""
+    return (error_of_worker(cause) or cause for cause in causes(error))
 
 
 def _is_said_nowhere_else(record: logging.LogRecord) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from xct_components.bundle_io.plain_failures import failure_behind
 from xct_components.data.file_hash import file_sha256
-from xct_components.failures import UnreadableInput, WeightsFailure, first_line
+from xct_components.failures import UnreadableInput, WeightsFailure, first_line, is_out_of_memory
 from xct_components.networks.cascade_stage import CascadeStage
 
 #: What defines a trained stage; the second loads its weights.
@@ -79,8 +79,11 @@ class StageDocument:
         except KeyError as error:
             raise UnreadableInput(f"train.json of {self.bundle} has no {name}; is it the bundle of a stage?") from error
         except RuntimeError as error:
+            failure = failure_behind(error)
+            if failure is None and is_out_of_memory(error):
+                raise
             unexpected = WeightsFailure(f"{self.bundle} cannot be put together: {first_line(error.__cause__ or error)}")
-            raise failure_behind(error) or unexpected from error
+            raise failure or unexpected from error
 
 
 def _document(bundle: Path, name: str) -> Path:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from xct_components.failures import WeightsFailure, first_line
+from xct_components.failures import WeightsFailure, first_line, is_out_of_memory
 from xct_components.networks.cascade_stage import CascadeStage
 from xct_components.networks.deviation_factors import STD_FACTORS, DeviationFactors
 
@@ -47,6 +47,7 @@ class StageWeights:
         Raises:
             WeightsFailure: if there is no such file, it is damaged or not the file its JSON describes, its tensors are not
                 exactly the network's, or its JSON's factors are none.
+            MemoryError, RuntimeError: of Python or torch, where memory is short; ``is_out_of_memory`` knows them.
         """
         path = Path(file)
         try:
@@ -59,18 +60,10 @@ class StageWeights:
         described = _described(path)
         if described.get("sha256") not in (None, sha256):
             raise WeightsFailure(f"{path} is not the file that {path.stem}.json describes: copy both again, or remove the JSON")
-        try:
-            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            raise WeightsFailure(f"{path} holds no plain tensors, or is damaged: {first_line(error)}") from error
+        state = _state(path, data)
         if part is not None and isinstance(state, dict):
             state = {name.removeprefix(f"{part}."): one for name, one in state.items() if name.startswith(f"{part}.")}
-        try:
-            network.load_state_dict(state, strict=True)
-        except (RuntimeError, AttributeError, TypeError) as error:
-            raise WeightsFailure(
-                f"{path} belongs to another network ({_difference(network, state)}); check network_def"
-            ) from error
+        _fill(network, state, path)
         if isinstance(network, CascadeStage):
             own = described if part is None else _described_part(described, part)
             network.deviation_factors = _deviation_factors(path, own)
@@ -86,6 +79,27 @@ def with_weights(network: Network, file: str | Path, device: str | torch.device 
 def begun_from(network: Network, file: str | Path | None, device: str | torch.device = "cpu") -> Network:
     """The network as a training begins: with the weights of a file to train further, or as it was made if there is none."""
     return network.to(device) if file is None else with_weights(network, file, device)
+
+
+def _state(path: Path, data: bytes) -> Any:
+    """What a file holds; tensors by their names, if it is one of weights."""
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        if is_out_of_memory(error):  # which says nothing of the file
+            raise
+        raise WeightsFailure(f"{path} holds no plain tensors, or is damaged: {first_line(error)}") from error
+
+
+def _fill(network: nn.Module, state: Any, path: Path) -> None:
+    """Put the tensors of a file into the network, all and no others."""
+    try:
+        network.load_state_dict(state, strict=True)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
+        difference = _difference(network, state)
+        raise WeightsFailure(f"{path} belongs to another network ({difference}); check network_def") from error
 
 
 def _described(path: Path) -> dict[str, Any]:

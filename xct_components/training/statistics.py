@@ -55,7 +55,7 @@ def patients_to_hold(
         yield from cases.patients(stage.multi_atlas.count)
     elif stage.detail is not None and parents and (first := parents[0].multi_atlas) is not None:
         held = set(first.key.tolist())
-        yield from (one for one in cases.patients(first.count) if key_of(one[0]) in held)
+        yield from cases.patients(first.count, lambda name: key_of(name) in held)
 
 
 def hold_patients(stage: CascadeStage, patients: Iterable[tuple[str, Tensor]]) -> None:

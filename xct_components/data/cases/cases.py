@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -181,10 +181,16 @@ class TrainingCases(Dataset[dict[str, Any]]):
         self.volumes, self.seed, self.epoch = volumes, seed, 0
         self.augment, self.randomize_exposure, self.draws = augment, randomize_exposure, draws
 
-    def patients(self, count: int) -> Iterator[tuple[str, Tensor]]:
-        """Up to ``count`` different ones as they are, evenly chosen: name and (1, 1, D, H, W) HU; phantoms where all are."""
+    def patients(self, count: int, wanted: Callable[[str], bool] = bool) -> Iterator[tuple[str, Tensor]]:
+        """Up to ``count`` different ones as they are, evenly chosen: name and (1, 1, D, H, W) HU; phantoms where all are.
+
+        Args:
+            count: most of them.
+            wanted: of which names; no other volume is loaded.
+        """
         first = {str(item["case"]): i for i, item in reversed(list(enumerate(self.volumes.data)))}
         names = sorted(name for name in first if not name.startswith(PHANTOM)) or sorted(first)
+        names = [name for name in names if wanted(name)]
         for k in range(min(count, len(names))):
             name = names[k * len(names) // min(count, len(names))]
             yield name, self.volumes[first[name]]["ct_hu"].float()
