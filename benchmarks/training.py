@@ -27,9 +27,9 @@ from benchmarks.isolated_process import run_isolated
 from benchmarks.machine import describe_machine
 from benchmarks.markdown_table import markdown_table
 
-#: Batch and column of each stage: those of the released trainings.
-BATCH, COLUMN = {1: 4, 2: 2, 3: 1}, {1: 0, 2: 0, 3: 64}
-VOXELS = {1: "64³", 2: "128³", 3: "256³, columns of 64"}
+#: Cases of a batch, side of a column and columns of every case: those of the released trainings; a column is a sample.
+BATCH, COLUMN, COLUMNS = {1: 4, 2: 2, 3: 1}, {1: 0, 2: 0, 3: 64}, {1: 1, 2: 1, 3: 4}
+VOXELS = {1: "64³", 2: "128³", 3: "256³, 4 columns of 64"}
 KEYS = {
     "what": "what",
     "params_m": "params [M]",
@@ -103,6 +103,7 @@ def _jobs(options: argparse.Namespace) -> list[dict[str, Any]]:
             "workers": options.workers,
             "batch": BATCH[stage] // processes,
             "column": COLUMN[stage],
+            "columns": COLUMNS[stage],
             "processes": processes,
             "kept": kept,
             "port": _free_port(),

@@ -41,7 +41,8 @@ class Training:
     """A stage as its train.json trains it, on phantoms that lie on the disk.
 
     Args:
-        job: ``stage``, ``bundles``, ``configs``, ``batch``, ``column``, ``device``, ``workers``, ``kept`` (whether starts are).
+        job: ``stage``, ``bundles``, ``configs``, ``batch``, ``column``, ``columns``, ``device``, ``workers``, ``kept`` (whether
+            starts are).
         cache_dir: where the phantoms lie.
     """
 
@@ -59,7 +60,7 @@ class Training:
         _begin(chain, cases)
         self.device, self.stage = device, chain[-1]
         kept = KeptVolumes(Path(cache_dir) / "starts") if job["kept"] else None
-        self.prepare = PrepareStageBatch(self.stage, chain[:-1], column_pixels=job["column"], kept=kept)
+        self.prepare = PrepareStageBatch(self.stage, chain[:-1], column_pixels=job["column"], columns=job["columns"], kept=kept)
         for index in range(PHANTOMS if job["kept"] else 0):
             self.prepare.batch([cases[index]], device)
         step: nn.Module = StageStep(self.stage, depth_target=bool(weights.get("depth_prior")))
@@ -125,14 +126,15 @@ def _measure(rank: int, job: dict[str, Any], cache_dir: str) -> None:
     cpu_s = (time.process_time() - cpu_s) / job["steps"]
     parts = [sum(values) / job["steps"] for values in zip(*steps, strict=True)]
     mean_step_s = summed_over_processes([sum(parts)])[0] / job["processes"]
+    samples = job["batch"] * job["columns"]
     report = {
         **{f"{name}_s": seconds for name, seconds in zip(PARTS, parts, strict=True)},
-        "samples_per_s": job["batch"] * job["processes"] / mean_step_s,
+        "samples_per_s": samples * job["processes"] / mean_step_s,
         "cpu_s": cpu_s,
         "waiting": parts[0] / sum(parts),
         "preparing": (parts[0] + parts[1]) / sum(parts),
         "process_mib": _peak_mib(training.device),
-        "tflop": _tflop(training, batches) / job["batch"] if job["processes"] == 1 else None,
+        "tflop": _tflop(training, batches) / samples if job["processes"] == 1 else None,
         "params_m": sum(parameter.numel() for parameter in training.stage.parameters()) / 1e6,
     }
     if rank == 0:
