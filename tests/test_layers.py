@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "xct_components"
 LAYERS = {
     "geometry": 0,
     "failures": 0,
+    "interruption": 0,
     "lean_monai": 0,
     "physics": 1,
     "diffusion": 1,
@@ -48,10 +49,11 @@ LAYERS = {
     "generate_command": 9,
     "demo": 10,
     "pacs_command": 10,
-    "__main__": 11,
+    "command_line": 11,
+    "__main__": 12,
 }
 # What these parts may import beyond the standard library; the others may import anything that is declared.
-ONLY_LIBRARIES = {"geometry": {"torch", "jaxtyping"}, "failures": set[str]()}
+ONLY_LIBRARIES = {"geometry": {"torch", "jaxtyping"}, "failures": set[str](), "interruption": set[str]()}
 # Pure functions: the network is a callable that others pass in.
 WITHOUT_MODULES = {"geometry", "physics", "diffusion"}
 EMPTY_NAMES = {"utils", "util", "misc", "helpers", "helper", "common"}

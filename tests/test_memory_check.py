@@ -9,7 +9,8 @@ import pytest
 
 from tests.generate_runs import REAL_FILM
 from tests.limited_process import ROOT, ended
-from xct_components.__main__ import COMMANDS, LESS_MEMORY
+from xct_components.__main__ import LESS_MEMORY
+from xct_components.command_line import COMMANDS
 from xct_components.failures import ExitCode, OutOfResources, is_out_of_memory
 
 MIB = 1 << 20
@@ -31,6 +32,42 @@ for settings in ({}, {"full_size": True}):
         cascade.generate(sys.argv[1], **settings)
     except OutOfResources as failure:
         print(failure)
+"""
+
+#: Loads weights with so much and so much memory beyond what is mapped, and without limit; says how that ended.
+LOADING = """
+import resource, sys
+from pathlib import Path
+import torch
+from torch import nn
+from xct_components.bundle_io.stage_document import StageDocument
+from xct_components.bundle_io.stage_weights import StageWeights
+from xct_components.failures import is_out_of_memory
+
+held = []  # or what one load leaves is enough for the next
+
+def ending(load, beyond_mib):
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    if beyond_mib:
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + (beyond_mib << 20), before[1]))
+    try:
+        held.append(load())
+        said = "loaded"
+    except Exception as error:
+        said = f"{type(error).__name__}, {'short of memory' if is_out_of_memory(error) else error}"
+    resource.setrlimit(resource.RLIMIT_AS, before)
+    return said
+
+if sys.argv[1] == "weights":
+    network, file = nn.Linear(1 << 10, 1 << 12), Path(sys.argv[2])  # 16 MiB
+    torch.save(network.state_dict(), file)
+    load = lambda: StageWeights().load(network, file)
+else:
+    load = lambda: StageDocument("bundles/stage1").stage()
+    held.append(load())  # what is imported there
+for beyond_mib in (*range(2, 40, 2), 0):
+    print(ending(load, beyond_mib))
 """
 
 
@@ -88,6 +125,16 @@ def test_where_memory_runs_out_all_the_same_the_advice_is_that_of_the_command(tm
         "xct: out of memory; ask for fewer --stages, or leave out --full_size, --members or --samples, or use a larger machine"
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["weights", "stage"])
+def test_weights_that_do_not_fit_into_memory_are_not_called_damaged(what, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(LOADING)
+    _, said, complained = ended(str(script), what, str(tmp_path / "model.pt"))
+    assert said[-1:] == ["loaded"], complained
+    assert "RuntimeError, short of memory" in said  # as torch says it, or MONAI around it
+    assert set(said) <= {"loaded", "RuntimeError, short of memory", "MemoryError, short of memory"}
 
 
 @pytest.mark.parametrize("command", LESS_MEMORY)

@@ -82,13 +82,16 @@ def test_who_asks_for_it_sees_where_a_film_was_refused(bundles, turned, tmp_path
     assert any("ERROR ignite" in line for line in said)
 
 
-def test_a_damaged_case_ends_a_training_in_one_line(bundles, tmp_path):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_case_ends_a_training_in_one_line(workers, bundles, tmp_path):
     prepared = prepared_folder(tmp_path / "prepared", TINY_SIZE.values())
     case = prepared / "first-16.nii.gz"
     case.write_bytes(case.read_bytes()[:300])
     bundle = bundles / "stage1"
     documents = ("--config_file", str(bundle / "configs" / "train.json"), "--bundle_root", str(bundle))
-    code, said, complained = ended("monai.bundle", "run", *documents, "--dataset_dir", str(prepared), *BRIEF)
+    # Weights that were measured, or the case would be read for its statistics, which this process does itself.
+    loading = ("--num_workers", str(workers), "--initial_weights", str(bundle / WEIGHTS))
+    code, said, complained = ended("monai.bundle", "run", *documents, "--dataset_dir", str(prepared), *BRIEF, *loading)
     assert code == ExitCode.UNREADABLE
     assert complained[-1] == "xct: first cannot be read; run `xct prepare` again to repair it"
     assert not any("ERROR" in line or "Traceback" in line for line in [*said, *complained])

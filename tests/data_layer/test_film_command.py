@@ -57,9 +57,15 @@ def test_nothing_is_replaced_and_nothing_is_guessed(tmp_path):
     (tmp_path / "out.png").write_bytes(b"mine")
     with pytest.raises(CannotWrite, match="exists"):
         film(str(FILM), output=str(tmp_path / "out.nii.gz"))
-    with pytest.raises(CannotWrite, match="does not exist"):
+    with pytest.raises(CannotWrite, match=f"the folder {tmp_path / 'none'} does not exist"):
         film(str(FILM), output=str(tmp_path / "none" / "out.nii.gz"))
     with pytest.raises(UsageFailure, match=r"\.nii\.gz"):
         film(str(FILM), output=str(tmp_path / "out.png"))
     with pytest.raises(UsageFailure, match="rows"):
         film(str(FILM), output=str(tmp_path / "other.nii.gz"), rows=0)
+
+
+def test_a_folder_that_may_not_be_written_into_is_refused_before_the_film_is_read():
+    # Not even root writes into the folder of a process.
+    with pytest.raises(CannotWrite, match="no permission for the folder /proc/self"):
+        film("nowhere.png", output="/proc/self/out.nii.gz")

@@ -73,6 +73,7 @@ class StageDocument:
         Raises:
             Failure: what stopped the component from being made.
             WeightsFailure: if that was nothing a user could have been told.
+            RuntimeError: MONAI's, where memory is short; ``is_out_of_memory`` knows it.
         """
         try:
             return self._parser.get_parsed_content(name)
