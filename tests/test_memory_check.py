@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
+import os
 import re
 
 import pytest
@@ -38,8 +40,11 @@ for settings in ({}, {"full_size": True}):
 LOADING = """
 import resource, sys
 from pathlib import Path
+from types import SimpleNamespace
 import torch
 from torch import nn
+from xct_components.training.case_order import CaseOrder
+from xct_components.training.training_state import TrainingState
 from xct_components.bundle_io.stage_document import StageDocument
 from xct_components.bundle_io.stage_weights import StageWeights
 from xct_components.failures import is_out_of_memory
@@ -63,6 +68,14 @@ if sys.argv[1] == "weights":
     network, file = nn.Linear(1 << 10, 1 << 12), Path(sys.argv[2])  # 16 MiB
     torch.save(network.state_dict(), file)
     load = lambda: StageWeights().load(network, file)
+elif sys.argv[1] == "checkpoint":
+    file, order = Path(sys.argv[2]), CaseOrder(range(4))
+    record = SimpleNamespace(same=dict)
+    state, loader = SimpleNamespace(iteration=0, epoch=0, epoch_length=4), SimpleNamespace(batch_size=1)
+    begun = SimpleNamespace(state=state, data_loader=loader)
+    model = nn.Linear(1 << 10, 1 << 12)
+    TrainingState(file, {"model": model}, order, record=record).save(begun)
+    load = lambda: TrainingState(file, {"model": model}, order, record=record).restore(begun)
 else:
     load = lambda: StageDocument("bundles/stage1").stage()
     held.append(load())  # what is imported there
@@ -127,7 +140,7 @@ def test_where_memory_runs_out_all_the_same_the_advice_is_that_of_the_command(tm
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("what", ["weights", "stage"])
+@pytest.mark.parametrize("what", ["weights", "stage", "checkpoint"])
 def test_weights_that_do_not_fit_into_memory_are_not_called_damaged(what, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(LOADING)
@@ -147,5 +160,6 @@ def test_an_error_that_was_raised_from_a_want_of_memory_is_one():
     outer = RuntimeError("Failed to instantiate component")
     outer.__cause__ = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 5222850 bytes")
     assert is_out_of_memory(outer)
+    assert is_out_of_memory(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
     assert is_out_of_memory(OutOfResources("256 x 256 x 256 voxels need about 1.7 GiB"))
     assert not is_out_of_memory(RuntimeError("Failed to instantiate component"))

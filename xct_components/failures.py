@@ -86,7 +86,7 @@ class InputWarning(UserWarning):
 
 
 #: How torch and the system say that memory is short.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from xct_components.data.atomic_files import written_together
-from xct_components.failures import CannotWrite, WeightsFailure, first_line
+from xct_components.failures import CannotWrite, WeightsFailure, first_line, is_out_of_memory
 from xct_components.training.case_order import CaseOrder
 from xct_components.training.training_record import TrainingRecord
 
@@ -86,6 +86,7 @@ class TrainingState:
 
         Raises:
             WeightsFailure: if the file is damaged, or belongs to a training with other settings, data or network.
+            MemoryError, RuntimeError: of Python or torch, where memory is short; ``is_out_of_memory`` knows them.
         """
         if not self.resume or not self.file.is_file():
             return False
@@ -95,6 +96,8 @@ class TrainingState:
             for name, part in self.parts.items():
                 part.load_state_dict(document["parts"][name])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            if is_out_of_memory(error):  # which says nothing of the file
+                raise
             raise WeightsFailure(
                 f"{self.file} belongs to another network or training ({first_line(error)}); --resume False begins anew"
             ) from error
@@ -113,6 +116,8 @@ class TrainingState:
         try:
             document = torch.load(self.file, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            if is_out_of_memory(error):
+                raise
             raise WeightsFailure(
                 f"{self.file} is damaged or no checkpoint ({first_line(error)}); --resume False begins anew"
             ) from error
