@@ -22,11 +22,11 @@ def test_a_stage_with_parents_and_columns_is_measured(tmp_path, monkeypatch, cap
     for row in rows:
         assert "note" not in row, row["note"]
         parts = sum(row[f"{part}_s"] for part in ("data", "prepare", "forward", "backward", "update"))
-        assert row["samples_per_s"] == pytest.approx(training.BATCH[3] / parts)
+        assert row["samples_per_s"] == pytest.approx(training.BATCH[3] * training.COLUMNS[3] / parts)
         assert row["waiting_percent"] == pytest.approx(100.0 * row["data_s"] / parts)
         assert row["preparing_percent"] == pytest.approx(100.0 * (row["data_s"] + row["prepare_s"]) / parts)
         assert row["tflop"] > 0.0
     table = capsys.readouterr().out
-    assert "| stage 3, 256³, columns of 64 |" in table
-    assert "| stage 3, 256³, columns of 64, starts kept |" in table
+    assert "| stage 3, 256³, 4 columns of 64 |" in table
+    assert "| stage 3, 256³, 4 columns of 64, starts kept |" in table
     assert "all columns of 512 x 604 x 512" in table

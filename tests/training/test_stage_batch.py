@@ -177,10 +177,14 @@ def test_several_columns_of_a_case_have_each_noise_and_time_of_their_own(stage: 
     assert batch.truth_hu.shape == (2, 1, SIDE, SIDE, SIDE)
 
 
-@pytest.mark.parametrize(("pixels", "columns"), [(8, 0), (0, 2)])
-def test_a_number_of_columns_that_cannot_be_meant_is_refused(stage: CascadeStage, pixels: int, columns: int) -> None:
-    with pytest.raises(ValueError, match=f"columns must be at least 1, and 1 where column_pixels is 0, got {columns}"):
-        PrepareStageBatch(stage, column_pixels=pixels, columns=columns)
+def test_whole_volumes_are_trained_on_once_whatever_the_number_of_columns(stage: CascadeStage) -> None:
+    batch = PrepareStageBatch(stage, columns=3).batch(drawn(phantoms()))
+    assert (batch.columns, batch.noise.shape) == ([], (2, 1, SIDE, SIDE, SIDE))
+
+
+def test_no_column_at_all_is_refused(stage: CascadeStage) -> None:
+    with pytest.raises(ValueError, match="columns must be at least 1, got 0"):
+        PrepareStageBatch(stage, column_pixels=8, columns=0)
 
 
 def test_fields_lie_where_the_phantoms_lie(stage: CascadeStage) -> None:

@@ -46,7 +46,7 @@ class PrepareStageBatch:
         coarse_noise: largest level of noise on the coarse volume, 0 to 1 (1: 100 HU).
         column_pixels: rows and columns of the full-depth column that a batch is trained on, a multiple of the network's
             coarsest voxels; 0 trains on whole volumes.
-        columns: how many of every case a batch holds, each with noise and time of its own.
+        columns: how many of every case a batch holds, each with noise and time of its own; whole volumes once.
         kept: where starts, or the previous stages' outputs, are kept; None makes them anew in every epoch.
 
     Raises:
@@ -199,16 +199,16 @@ def require_column(stage: CascadeStage, pixels: int, count: int = 1) -> None:
     """Refuse columns that do not fit.
 
     Raises:
-        ValueError: unless the side is 0, for whole volumes, or a multiple of the network's coarsest voxels within the film, and
-            there is at least one; a whole volume is one.
+        ValueError: unless the side is 0, for whole volumes, which are one each, or a multiple of the network's coarsest voxels
+            within the film, and there is at least one.
     """
     if pixels and (pixels % stage.network.coarsest or pixels > min(stage.film_shape)):
         raise ValueError(
             f"column_pixels must be a multiple of {stage.network.coarsest} and fit the film of {stage.film_shape} pixels, "
             f"got {pixels}; 0 trains on whole volumes"
         )
-    if count < 1 or (count > 1 and not pixels):
-        raise ValueError(f"columns must be at least 1, and 1 where column_pixels is 0, got {count}")
+    if count < 1:
+        raise ValueError(f"columns must be at least 1, got {count}")
 
 
 def draw_columns(stage: CascadeStage, pixels: int, count: int, chance: torch.Generator) -> list[Column]:
