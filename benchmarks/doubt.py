@@ -35,7 +35,7 @@ from xct_components.physics.ray_sharing import coarse_share_per_mm, fine_share_p
 
 #: Bins of a tenth of water, up to so many.
 BINS = 14
-#: What is wider than this is coarse; a box as wide as the Gaussian by which consistency parts them.
+#: What is wider than this is coarse; a box about as wide as the Gaussian by which consistency parts them.
 COARSE_MM = 40.0
 #: Rays through less than this line integral are not of the chest.
 BODY_RAY = 2.0

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from xct_components.data.cases.cases import TrainingBatch, render_batch
 from xct_components.data.cases.random_draws import happens
-from xct_components.diffusion.schedule import PURE_NOISE_SHARE, draw_times
+from xct_components.diffusion.schedule import PURE_NOISE_SHARE
 from xct_components.geometry import Beam, ChestView
 from xct_components.losses.hybrid import HybridLoss
 from xct_components.losses.stage_terms import StageTerms
@@ -23,6 +23,7 @@ from xct_components.training.prepare_batch import (
     consistency_of,
     draw_columns,
     drawn_noise,
+    drawn_times,
     drawn_views,
     in_range,
     names_of,
@@ -146,17 +147,13 @@ class PrepareJointBatch:
         columns = draw_columns(last, self.column_pixels, self.columns, chances[0])
         present = torch.tensor([float(not happens(chance, self.film_dropout)) for chance in chances])
         counts = [1] * (len(self.stages) - 1) + [max(len(columns), 1)]
-        times = [torch.cat([self._time(chance) for _ in range(count) for chance in chances]).to(device) for count in counts]
-        sizes = [(1, *self._size(stage, columns)) for stage in self.stages]
+        times = [drawn_times(chances, self.pure_noise_share, count).to(device) for count in counts]
         noise = [
-            torch.cat([drawn_noise(chances, size) for _ in range(count)]).to(device)
-            for count, size in zip(counts, sizes, strict=True)
+            drawn_noise(chances, (1, *self._size(stage, columns)), count).to(device)
+            for stage, count in zip(self.stages, counts, strict=True)
         ]
         seen = [*(seen_by(stage, rendered) for stage in self.stages[:-1]), rendered]
         return JointBatch(seen, consistency_of(rendered), noise, times, present.to(device), columns, names_of(cases))
-
-    def _time(self, chance: torch.Generator) -> Tensor:
-        return draw_times(1, chance, pure_noise_share=self.pure_noise_share)
 
     def _size(self, stage: CascadeStage, columns: list[Column]) -> tuple[int, int, int]:
         depth, rows, cols = stage.field.shape

@@ -107,8 +107,7 @@ class PrepareStageBatch:
         size = (prior_hu.shape[2], self.column_pixels, self.column_pixels) if columns else prior_hu.shape[2:]
         trained_on = max(len(columns), 1)
         present = [float(not happens(chance, self.film_dropout)) for chance in chances]
-        times = [draw_times(1, chance, pure_noise_share=self.pure_noise_share) for _ in range(trained_on) for chance in chances]
-        noise = [drawn_noise(chances, (1, *size)) for _ in range(trained_on)]
+        times = drawn_times(chances, self.pure_noise_share, trained_on)
         return StageBatch(
             film=rendered.film,
             line_integrals=rendered.line_integrals,
@@ -118,8 +117,8 @@ class PrepareStageBatch:
             prior_hu=prior_hu,
             coarse_noise=level.to(device),
             film_present=torch.tensor(present).to(device),
-            noise=torch.cat(noise).to(device),
-            time=torch.cat(times).to(device),
+            noise=drawn_noise(chances, (1, *size), trained_on).to(device),
+            time=times.to(device),
             columns=columns,
         )
 
@@ -263,9 +262,14 @@ def in_range(rendered: TrainingBatch) -> Tensor:
     return rendered.ct_hu.clamp(LOWEST_HU, HIGHEST_HU)
 
 
-def drawn_noise(chances: Sequence[torch.Generator], size: tuple[int, ...]) -> Tensor:
-    """White noise (B, *size), every case from its own generator."""
-    return torch.stack([torch.randn(size, generator=chance) for chance in chances])
+def drawn_times(chances: Sequence[torch.Generator], pure_noise_share: float, count: int) -> Tensor:
+    """Diffusion times (count * B,), every case's from its own generator: first the first one of every case."""
+    return torch.cat([draw_times(1, chance, pure_noise_share=pure_noise_share) for _ in range(count) for chance in chances])
+
+
+def drawn_noise(chances: Sequence[torch.Generator], size: tuple[int, ...], count: int = 1) -> Tensor:
+    """White noise (count * B, *size), drawn likewise."""
+    return torch.stack([torch.randn(size, generator=chance) for _ in range(count) for chance in chances])
 
 
 def _picked(rendered: TrainingBatch, numbers: Sequence[int]) -> TrainingBatch:
